@@ -16,6 +16,8 @@ RUNNER  := internal/runnerbin/bin/cellhold-runner
 VENV    := build/testvenv
 BENCHVENV := build/benchvenv
 SUITES  := build/suites
+CLIENTVENV := build/clientvenv
+CLIENTS := build/clients
 SLIM    := -trimpath -ldflags "-s -w"
 # No finding of vet is ignored. staticcheck.conf lists the checks of staticcheck.
 LINT    := go tool -modfile=tools.mod staticcheck
@@ -40,10 +42,10 @@ demo: image
 
 ## test: everything, with real sandboxes and a real Jupyter kernel
 # Tests that call t.Parallel mostly wait, so three at once suit two cores.
-test: needs-test check image polyglot $(VENV)/.done $(SUITES)/.done
+test: needs-test check image polyglot $(VENV)/.done $(SUITES)/.done $(CLIENTVENV)/.done $(CLIENTS)/.done
 	@go run ./demo -cellhold $(BIN) -home $(STATE) -out build/demo
 	CGO_ENABLED=1 go test -race -short -timeout 20m $$(tools/race-packages)
-	CELLHOLD_TEST_JITTER=1 go run ./test/report -p 1 -parallel 3 -timeout 30m ./...
+	CELLHOLD_TEST_JITTER=1 go run ./test/report -p 1 -parallel 3 -timeout 45m ./...
 
 ## check: format, vet, staticcheck and the rules of the code
 check: build
@@ -81,6 +83,7 @@ needs-test:
 
 $(VENV)/.done: test/requirements.txt
 $(BENCHVENV)/.done: bench/requirements.txt
+$(CLIENTVENV)/.done: test/clients/requirements.txt
 build/%venv/.done:
 	@tools/packages python3=python3
 	@python3 -c 'import venv, ensurepip' 2>/dev/null || tools/packages no-such-command=python3-venv
@@ -92,4 +95,13 @@ build/%venv/.done:
 $(SUITES)/.done: test/suites.txt $(VENV)/.done
 	rm -rf $(@D)
 	$(VENV)/bin/pip download --quiet --retries 10 --disable-pip-version-check --no-deps --no-binary ipykernel --require-hashes -r $< -d $(@D)
+	@touch $@
+
+# Published JavaScript clients. Their install scripts do not run.
+$(CLIENTS)/.done: test/clients/package.json test/clients/package-lock.json
+	@tools/packages node=nodejs npm=npm
+	rm -rf $(@D)
+	@mkdir -p $(@D)
+	cp $^ $(@D)
+	cd $(@D) && npm ci --silent --ignore-scripts --no-audit --no-fund
 	@touch $@

@@ -45,9 +45,28 @@ type EndReason string
 // The reasons why a session ends.
 const (
 	EndAsked   EndReason = "asked"   // the owner ended the session
-	EndExpired EndReason = "expired" // the session was idle too long, or reached its maximum age
+	EndExpired EndReason = "expired" // the session was idle too long, or reached its deadline or its maximum age
 	EndFailed  EndReason = "failed"  // the session never became ready
 	EndLost    EndReason = "lost"    // the sandbox was gone when the server restarted
+)
+
+// DeadlineAction says what happens to a session at its deadline.
+type DeadlineAction string
+
+// The actions. Empty means DeadlineEnd.
+const (
+	DeadlineEnd       DeadlineAction = "end"
+	DeadlineHibernate DeadlineAction = "hibernate"
+)
+
+// ResumePolicy says what resumes a session after a requested hibernation, or after one at its deadline. Sessions that
+// the server hibernated because they were idle always resume at the next use.
+type ResumePolicy string
+
+// The policies. Empty means ResumeOnUse.
+const (
+	ResumeOnUse     ResumePolicy = "use"     // the next use resumes the session
+	ResumeOnRequest ResumePolicy = "request" // only a request to resume it
 )
 
 // Session is one sandbox with its kernels, files and events. It belongs to one owner.
@@ -64,9 +83,14 @@ type Session struct {
 	Expires time.Time         `json:"expires" doc:"Time at which the session ends if it is not used before."`
 	Limits  Limits            `json:"limits" doc:"Limits of its sandbox."`
 	Egress  Egress            `json:"egress" doc:"Network access of its code."`
+	Dir     string            `json:"cwd,omitempty" doc:"Working directory of its kernels and commands, and the base of relative paths. Absent means /workspace."`
 	Secrets []SecretInfo      `json:"secrets,omitempty" doc:"Secrets of the session, without their values."`
 	Kernels []Kernel          `json:"kernels" doc:"Kernels of the session."`
 	Meta    map[string]string `json:"metadata,omitempty" doc:"Notes of the caller, stored and returned unchanged."`
+
+	Deadline   time.Time      `json:"deadline,omitzero" doc:"Time at which the session ends or hibernates, even if it is used."`
+	AtDeadline DeadlineAction `json:"at_deadline,omitempty" enum:"end,hibernate" doc:"Action at the deadline. A session that is busy hibernates as soon as it is not."`
+	Resume     ResumePolicy   `json:"resume,omitempty" enum:"use,request" doc:"Use or request that resumes the session after a requested hibernation, or after one at the deadline. use: the next use. request: only a resume request. Absent means use."`
 
 	Template   string    `json:"template,omitempty" doc:"Template from which the session was created."`
 	Parent     SessionID `json:"parent,omitempty" doc:"Session from which this one was forked."`
@@ -102,6 +126,8 @@ type Kernel struct {
 	ID       KernelID    `json:"id" doc:"Kernel id, unique within the session." example:"python3"`
 	Spec     string      `json:"spec,omitempty" doc:"Kernelspec of the kernel." example:"python3"`
 	Language string      `json:"language,omitempty" doc:"Programming language." example:"python"`
+	Dir      string      `json:"cwd,omitempty" doc:"Working directory, if it differs from the session's."`
+	Startup  string      `json:"startup,omitempty" doc:"Code that runs without output after each start of the kernel, if it is not the first kernel."`
 	State    KernelState `json:"state" enum:"starting,idle,busy,restarting,dead" doc:"State of the kernel."`
 	Cause    CellStatus  `json:"cause,omitempty" enum:"oom,signal,exit,lost,timeout" doc:"Why the kernel died, if its state is dead."`
 	Queued   int         `json:"queued" doc:"Number of cells in its queue."`

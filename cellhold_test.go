@@ -25,74 +25,94 @@ var imports = map[string]struct {
 	allowed string
 	reason  string
 }{
-	".":                          {"", "all packages import it"},
-	"client":                     {".", "it runs in the programs of callers"},
-	"bench":                      {". bench/contender bench/report", "it measures from the view of a user"},
-	"bench/contender":            {". client", "it uses each contender through its usual client"},
-	"bench/report":               {"", "it computes figures, and measures nothing"},
-	"demo":                       {". client", "it acts as a user of the server"},
-	"internal/agent":             {". internal/guestapi internal/agent/spool internal/agent/kernels internal/agent/command internal/agent/forward internal/rawio", "it runs next to hostile code; less code is safer"},
-	"internal/agent/kernels":     {". internal/guestapi internal/jupyter internal/agent/spool internal/agent/wire", "it runs next to hostile code; less code is safer"},
-	"internal/agent/command":     {". internal/guestapi internal/agent/spool", "it runs next to hostile code; less code is safer"},
-	"internal/agent/deputy":      {"internal/guestapi", "it passes requests on without reading them"},
-	"internal/agent/wire":        {". internal/guestapi internal/jupyter internal/jupyter/stream", "it passes messages on, and does not know the kernel"},
-	"internal/agent/spool":       {". internal/guestapi", "it stores events and does not know their source"},
-	"internal/agent/written":     {". internal/guestapi internal/agent/files/notify", "it lists written files, and does not know cells"},
-	"internal/command":           {". internal/guestapi internal/record", "it gets its link and its journal as small interfaces"},
-	"internal/guest":             {". internal/guestapi internal/jupyter/stream", "it takes a dial function, so it needs no sandbox"},
-	"internal/guestapi":          {".", "it is a contract without behaviour"},
-	"internal/builds":            {"", "it stores and finds files, and knows no program"},
-	"internal/guestbin":          {"internal/builds", "it contains one file"},
-	"internal/runnerbin":         {"internal/builds", "it contains one file"},
-	"internal/image":             {".", "it creates directories, and knows no sandbox"},
-	"internal/jupyter":           {"internal/jupyter/sendqueue internal/jupyter/stream internal/jupyter/zmtp", "it is a protocol that other programs could use"},
-	"internal/jupyter/sendqueue": {"", "it sends bytes without reading them"},
-	"internal/jupyter/stream":    {"internal/jupyter/sendqueue internal/rawio", "it carries messages without reading them"},
-	"internal/jupyter/zmtp":      {"internal/jupyter/sendqueue internal/rawio", "it is a protocol that other programs could use"},
-	"internal/kernel":            {". internal/guestapi internal/notebook internal/record", "it gets its link as a small interface"},
-	"internal/link":              {"", "it carries bytes over a pair of pipes"},
-	"internal/notebook":          {".", "it turns cells into a file"},
-	"internal/rawio":             {"", "it makes system calls on a descriptor"},
-	"internal/sandbox":           {"", "a driver needs no other package"},
-	"internal/sandbox/embedded":  {"internal/sandbox internal/sandbox/embedded/cgroup internal/sandbox/embedded/process internal/sandbox/embedded/runner internal/sandbox/embedded/snapshots internal/link", "a driver that knows sessions cannot be swapped"},
-	"internal/sandbox/warm":      {"internal/sandbox", "it wraps a driver, and knows no guest"},
-	"internal/sandbox/fake":      {". internal/sandbox internal/agent internal/agent/kernels internal/agent/command internal/agent/files internal/jupyter internal/jupyter/jupytertest internal/jupyter/stream", "it is the only driver that is also the guest"},
-	"images":                     {"", "it holds the files that images are built from, and no code that uses them"},
-	"internal/agent/install":     {". internal/guestapi", "it gets its processes as a function, and needs no kernel"},
-	"internal/packages":          {". internal/guestapi internal/packages/index", "it decides what can be installed, and knows no session"},
-	"internal/packages/index":    {".", "it talks to package indexes, and knows no guest"},
-	"internal/agent/process":     {". internal/agent/kernels internal/agent/command internal/guestapi internal/jupyter internal/jupyter/stream", "it starts the real processes of kernels and commands"},
-	"internal/agent/forward":     {"internal/guestapi", "it runs next to hostile code; less code is safer"},
-	"internal/egress":            {". internal/guestapi", "it gets its connections as a function, and knows no sessions"},
-	"internal/server":            {". internal/attachment internal/command internal/history internal/notebook internal/packages internal/registry internal/session internal/server/article internal/server/docs internal/server/exchange internal/server/guard", "it calls sessions; the session decides"},
-	"internal/server/article":    {". internal/packages internal/registry internal/session internal/notebook internal/server/docs internal/server/exchange internal/server/fastapi", "it is a second API for the same sessions"},
-	"internal/server/exchange":   {".", "it has the code that all routes share, and knows no route"},
-	"internal/server/guard":      {". internal/server/exchange", "it decides which callers are allowed, without the content of a request"},
-	"internal/server/docs":       {"", "it renders an OpenAPI document"},
-	"internal/server/fastapi":    {"", "it imitates the errors of FastAPI"},
-	"internal/session":           {". internal/attachment internal/command internal/egress internal/guest internal/guestapi internal/history internal/kernel internal/lazy internal/mirror internal/notebook internal/packages internal/record internal/sandbox internal/session/displays internal/session/idle internal/session/notes internal/session/paths internal/session/refold internal/session/snapshots internal/session/states", "it alone connects the record of a session with its sandbox"},
-	"internal/session/displays":  {". internal/notebook internal/record", "it gets cells as functions, and knows no session"},
-	"internal/session/notes":     {"", "it updates a file, and does not know the content"},
-	"internal/session/snapshots": {". internal/sandbox", "it stores snapshots, and does not know sessions"},
-	"internal/registry":          {". internal/egress internal/mirror internal/packages internal/record internal/sandbox internal/session internal/session/idle internal/session/paths internal/session/snapshots", "it manages sessions, and does not know their sandboxes"},
-	"internal/session/idle":      {". internal/record", "it decides from facts about a session, and needs no session"},
-	"internal/session/paths":     {"internal/record", "it has the paths of files"},
-	"internal/session/refold":    {". internal/notebook internal/record", "it reads and writes only records"},
-	"internal/session/states":    {".", "it is a table of states"},
-	"internal/attachment":        {". internal/attachment/peaks internal/command internal/egress internal/guest internal/guestapi internal/kernel internal/mirror internal/notebook internal/packages internal/sandbox internal/record", "it runs one live sandbox; it gets the records of cells, and does not know the database, the owner and the expiry"},
-	"internal/attachment/peaks":  {". internal/sandbox", "it measures one sandbox"},
-	"internal/history":           {". internal/command internal/kernel internal/notebook internal/notebook/export internal/record internal/transcript", "it reads the journal, and needs no sandbox"},
-	"internal/record":            {".", "it has the stored data, and no behaviour"},
-	"internal/notebook/export":   {".", "it turns cells into other files"},
-	"internal/transcript":        {".", "it reads events from any source"},
-	"internal/template":          {". internal/egress internal/guest internal/guestapi internal/packages internal/sandbox internal/sandbox/warm", "it builds snapshots, and knows no session"},
-	"internal/store":             {". internal/record", "it stores records, and the packages that use it declare the interfaces"},
+	".":                                 {"", "all packages import it"},
+	"client":                            {".", "it runs in the programs of callers"},
+	"bench":                             {". bench/contender bench/report", "it measures from the view of a user"},
+	"bench/contender":                   {". client", "it uses each contender through its usual client"},
+	"bench/report":                      {"", "it computes figures, and measures nothing"},
+	"demo":                              {". client", "it acts as a user of the server"},
+	"internal/agent":                    {". internal/guestapi internal/agent/spool internal/agent/kernels internal/agent/command internal/agent/forward internal/agent/upload internal/rawio", "it runs next to hostile code; less code is safer"},
+	"internal/agent/kernels":            {". internal/guestapi internal/jupyter internal/agent/spool internal/agent/wire", "it runs next to hostile code; less code is safer"},
+	"internal/agent/command":            {". internal/guestapi internal/agent/spool", "it runs next to hostile code; less code is safer"},
+	"internal/agent/deputy":             {"internal/guestapi internal/agent/upload", "it passes requests on without reading them"},
+	"internal/agent/wire":               {". internal/guestapi internal/jupyter internal/jupyter/stream", "it passes messages on, and does not know the kernel"},
+	"internal/agent/upload":             {"", "it reads bodies without looking at them"},
+	"internal/agent/spool":              {". internal/guestapi", "it stores events and does not know their source"},
+	"internal/agent/written":            {". internal/guestapi internal/agent/files/notify", "it lists written files, and does not know cells"},
+	"internal/command":                  {". internal/guestapi internal/record", "it gets its link and its journal as small interfaces"},
+	"internal/guest":                    {". internal/guestapi internal/jupyter/stream internal/memory", "it takes a dial function, so it needs no sandbox"},
+	"internal/guestapi":                 {".", "it is a contract without behaviour"},
+	"internal/builds":                   {"", "it stores and finds files, and knows no program"},
+	"internal/guestbin":                 {"internal/builds", "it contains one file"},
+	"internal/runnerbin":                {"internal/builds", "it contains one file"},
+	"internal/image":                    {".", "it creates directories, and knows no sandbox"},
+	"internal/jupyter":                  {"internal/jupyter/sendqueue internal/jupyter/stream internal/jupyter/zmtp", "it is a protocol that other programs could use"},
+	"internal/jupyter/sendqueue":        {"", "it sends bytes without reading them"},
+	"internal/jupyter/stream":           {"internal/jupyter/sendqueue internal/rawio", "it carries messages without reading them"},
+	"internal/jupyter/zmtp":             {"internal/jupyter/sendqueue internal/rawio", "it is a protocol that other programs could use"},
+	"internal/kernel":                   {". internal/guestapi internal/memory internal/notebook internal/outputs internal/record", "it gets its link as a small interface"},
+	"internal/exclusive":                {"", "it holds keys, and does not know the work"},
+	"internal/link":                     {"", "it carries bytes over a pair of pipes"},
+	"internal/mcp":                      {". client", "it uses a server like any other program, so that the tools work the same everywhere"},
+	"internal/memory":                   {".", "it counts bytes, and does not know their content"},
+	"internal/oneshot":                  {". internal/attachment internal/exclusive internal/guestapi internal/memory internal/outputs internal/packages internal/session internal/session/terms", "it gets its sessions from a function, and uses them as any caller does"},
+	"internal/outputs":                  {".", "it encodes cells and events, and does not know their source"},
+	"internal/notebook":                 {". internal/outputs", "it turns cells into a file"},
+	"internal/rawio":                    {"", "it makes system calls on a descriptor"},
+	"internal/sandbox":                  {"", "a driver needs no other package"},
+	"internal/sandbox/embedded":         {"internal/sandbox internal/sandbox/embedded/cgroup internal/sandbox/embedded/process internal/sandbox/embedded/runner internal/sandbox/embedded/snapshots internal/link", "a driver that knows sessions cannot be swapped"},
+	"internal/sandbox/warm":             {"internal/sandbox", "it wraps a driver, and knows no guest"},
+	"internal/sandbox/fake":             {". internal/sandbox internal/agent internal/agent/kernels internal/agent/command internal/agent/files internal/jupyter internal/jupyter/jupytertest internal/jupyter/stream", "it is the only driver that is also the guest"},
+	"images":                            {"", "it holds the files that images are built from, and no code that uses them"},
+	"internal/agent/install":            {". internal/guestapi", "it gets its processes as a function, and needs no kernel"},
+	"internal/packages":                 {". internal/guestapi internal/packages/index", "it decides what can be installed, and knows no session"},
+	"internal/packages/index":           {".", "it talks to package indexes, and knows no guest"},
+	"internal/agent/process":            {". internal/agent/kernels internal/agent/command internal/guestapi internal/jupyter internal/jupyter/stream", "it starts the real processes of kernels and commands"},
+	"internal/agent/forward":            {"internal/guestapi", "it runs next to hostile code; less code is safer"},
+	"internal/egress":                   {". internal/guestapi", "it gets its connections as a function, and knows no sessions"},
+	"internal/server":                   {". client internal/attachment internal/command internal/history internal/mcp internal/notebook internal/oneshot internal/outputs internal/packages internal/registry internal/session internal/server/article internal/server/docs internal/server/exchange internal/server/guard internal/server/inside internal/server/runs internal/session/terms internal/server/e2b internal/server/e2b/access internal/server/envd internal/server/jupyter", "it calls sessions; the session decides"},
+	"internal/server/article":           {". internal/packages internal/registry internal/session internal/notebook internal/outputs internal/server/docs internal/server/exchange internal/server/fastapi", "it is a second API for the same sessions"},
+	"internal/server/exchange":          {". internal/memory", "it has the code that all routes share, and knows no route"},
+	"internal/server/guard":             {". internal/server/exchange", "it decides which callers are allowed, without the content of a request"},
+	"internal/server/runs":              {". internal/oneshot internal/server/exchange", "it calls runs; package oneshot decides"},
+	"internal/server/inside":            {"client internal/server/exchange", "it calls routes as a client does, and knows none of them"},
+	"internal/server/docs":              {"", "it renders an OpenAPI document"},
+	"internal/server/fastapi":           {"", "it imitates the errors of FastAPI"},
+	"internal/session":                  {". internal/attachment internal/command internal/egress internal/guest internal/guestapi internal/history internal/kernel internal/lazy internal/memory internal/mirror internal/notebook internal/packages internal/record internal/sandbox internal/session/displays internal/session/idle internal/session/notes internal/session/paths internal/session/refold internal/session/snapshots internal/session/states internal/session/terms internal/session/undo internal/wire", "it alone connects the record of a session with its sandbox"},
+	"internal/session/displays":         {". internal/notebook internal/outputs internal/record", "it gets cells as functions, and knows no session"},
+	"internal/session/notes":            {"", "it updates a file, and does not know the content"},
+	"internal/session/snapshots":        {". internal/sandbox", "it stores snapshots, and does not know sessions"},
+	"internal/registry":                 {". internal/egress internal/exclusive internal/mirror internal/packages internal/record internal/sandbox internal/session internal/session/idle internal/session/paths internal/session/snapshots internal/session/terms", "it manages sessions, and does not know their sandboxes"},
+	"internal/session/idle":             {". internal/record", "it decides from facts about a session, and needs no session"},
+	"internal/session/paths":            {"internal/record", "it has the paths of files"},
+	"internal/session/refold":           {". internal/notebook internal/record", "it reads and writes only records"},
+	"internal/session/states":           {".", "it is a table of states"},
+	"internal/attachment":               {". internal/attachment/peaks internal/command internal/egress internal/guest internal/guestapi internal/kernel internal/mirror internal/notebook internal/packages internal/sandbox internal/record internal/wire", "it runs one live sandbox; it gets the records of cells, and does not know the database, the owner and the expiry"},
+	"internal/attachment/peaks":         {". internal/sandbox", "it measures one sandbox"},
+	"internal/history":                  {". internal/command internal/kernel internal/notebook internal/notebook/export internal/outputs internal/record internal/transcript", "it reads the journal, and needs no sandbox"},
+	"internal/record":                   {".", "it has the stored data, and no behaviour"},
+	"internal/notebook/export":          {".", "it turns cells into other files"},
+	"internal/transcript":               {".", "it reads events from any source"},
+	"internal/wire":                     {". internal/guestapi internal/jupyter internal/memory internal/record internal/session/terms", "it gets its session and its links as small interfaces"},
+	"internal/template":                 {". internal/egress internal/guest internal/guestapi internal/packages internal/sandbox internal/sandbox/warm", "it builds snapshots, and knows no session"},
+	"internal/store":                    {". internal/memory internal/outputs internal/record", "it stores records, and the packages that use it declare the interfaces"},
+	"internal/server/e2b":               {". internal/attachment internal/exclusive internal/registry internal/session internal/session/terms internal/server/e2b/access internal/server/exchange", "it translates another API for the same sessions"},
+	"internal/server/e2b/access":        {". internal/session internal/server/exchange", "it finds sandboxes, without the content of a request"},
+	"internal/server/envd":              {". internal/attachment internal/registry internal/session internal/server/e2b/access internal/server/envd/filesystempb internal/server/envd/processpb internal/server/exchange", "it translates another API for the same sessions"},
+	"internal/server/envd/filesystempb": {"", "it is generated"},
+	"internal/server/envd/processpb":    {"", "it is generated"},
+	"internal/server/jupyter":           {". internal/exclusive internal/memory internal/registry internal/session internal/session/terms internal/server/exchange internal/server/jupyter/framing internal/server/jupyter/specs", "it translates another API for the same sessions"},
+	"internal/server/jupyter/framing":   {"", "it converts messages without knowing their meaning"},
+	"internal/server/jupyter/specs":     {"", "it reads the files of an image, and knows no server"},
+	"internal/session/terms":            {". internal/guestapi internal/record", "it checks requests, and knows no session"},
+	"internal/session/undo":             {"internal/memory", "it runs functions"},
 	// Packages that access the files in a sandbox. They run in a process that has only the rights of user code.
 	"internal/agent/files":        {". internal/guestapi internal/agent/files/notify", "it runs with the rights of user code, and does not know the agent"},
 	"internal/agent/files/notify": {"internal/rawio", "it reports changes in a directory, and nothing else"},
 	// Parts of the driver, and packages for any use.
 	"internal/lazy":                       {"", "every package can use it"},
-	"internal/mirror":                     {". internal/guest internal/guestapi", "it copies files, and does not know their owner"},
+	"internal/pause":                      {"", "every package can use it"},
+	"internal/mirror":                     {". internal/exclusive internal/guest internal/guestapi", "it copies files, and does not know their owner"},
 	"internal/sandbox/embedded/cgroup":    {"internal/sandbox internal/sandbox/embedded/process", "it reads Linux's cgroup files, and knows no driver"},
 	"internal/sandbox/embedded/process":   {"", "it watches processes of any kind"},
 	"internal/sandbox/embedded/runner":    {"", "it is the contract between the driver and another program"},
@@ -101,6 +121,7 @@ var imports = map[string]struct {
 	"internal/sandbox/embedded/syscalls":  {"", "it restricts gVisor, and knows no driver"},
 	"internal/sandbox/embedded/filter":    {"", "it provides filters to gVisor, and knows no driver"},
 	// Helpers of tests, next to the packages that they help.
+	"internal/guestapi/boundstest":       {". internal/guestapi", "it is one table for the tests of both sides"},
 	"internal/jupyter/jupytertest":       {"internal/jupyter internal/jupyter/stream internal/jupyter/zmtp", "it is a kernel that follows a script"},
 	"internal/sandbox/sandboxtest":       {"internal/sandbox internal/guestapi", "it is the contract of every driver"},
 	"internal/sandbox/sandboxtest/probe": {"internal/link internal/sandbox/sandboxtest", "it replaces the agent in tests of sandboxes"},
@@ -127,8 +148,13 @@ var foreign = map[string]string{
 	"github.com/google/go-containerregistry":   "internal/image",
 	"github.com/hashicorp/yamux":               "internal/link",
 	"golang.org/x/net/idna":                    "internal/egress", // a second parser could read a name differently
-	"github.com/danielgtaylor/huma/v2":         "internal/server internal/server/article internal/server/docs",
+	"github.com/danielgtaylor/huma/v2":         "internal/server internal/server/article internal/server/docs internal/server/runs",
 	"github.com/alecthomas/kong":               "cmd/cellhold internal/cli/setup",
+	"github.com/modelcontextprotocol/go-sdk":   "bench/contender demo internal/mcp", // the benchmark and the demo are clients
+	"connectrpc.com/connect":                   "internal/server/envd",
+	"github.com/coder/websocket":               "bench/contender internal/server/jupyter internal/server", // the benchmark and the server's tests are clients
+	"google.golang.org/protobuf":               "internal/server/envd internal/server/envd/filesystempb internal/server/envd/processpb",
+	"golang.org/x/image":                       "internal/mcp",             // scales images down
 	"github.com/microcosm-cc/bluemonday":       "internal/notebook/export", // cleans the HTML of outputs
 	"gopkg.in/yaml.v3":                         "cmd/cellhold internal/cli/setup",
 	"github.com/BurntSushi/toml":               "internal/cli/setup",
@@ -156,7 +182,10 @@ const (
 )
 
 // exceptions has the reason for each exception. The key is the rule and the file, such as "sleep x_test.go".
-var exceptions = map[string]string{}
+var exceptions = map[string]string{
+	"long-file internal/server/envd/filesystempb/filesystem.pb.go": "it is generated",
+	"long-file internal/server/envd/processpb/process.pb.go":       "it is generated",
+}
 
 type pkg struct {
 	ImportPath, Dir, Name, Doc         string
@@ -224,8 +253,8 @@ func TestPackagesImportOnlyAllowedPackages(t *testing.T) {
 			if ours == "" {
 				ours = "."
 			}
-			if ours == "internal/lazy" {
-				continue // it has no dependencies and no state
+			if ours == "internal/lazy" || ours == "internal/pause" {
+				continue // they have no dependencies and no state
 			}
 			if strings.HasPrefix(ours, "cmd/") {
 				t.Errorf("%s imports %s: a package must not import a program", p.short(), ours)
@@ -389,6 +418,7 @@ func TestBrokenRulesAreReported(t *testing.T) {
 		{"a new root context", source{}, "package p\nfunc f() { g(context.Background()) }\n", "context.Background"},
 		{"a context in a program", source{program: true}, "package p\nfunc f() { g(context.Background()) }\n", ""},
 		{"a read of the environment", source{}, "package p\nvar x = os.Getenv(\"X\")\n", "environment"},
+		{"a caller's patience", source{name: "internal/session/x.go"}, "package p\nfunc f() { g(context.WithoutCancel(ctx)) }\n", "memory.Detach"},
 		{"a correct file", source{}, "package p\nfunc f() {}\n", ""},
 	}
 	for _, test := range tests {
@@ -446,6 +476,10 @@ func (s *source) use(n ast.Node, name string) {
 	case "context.Background", "context.TODO":
 		if !s.test && !s.program {
 			s.complain("background", n, "%s: take the caller's context; for cleanup, WithoutCancel and a deadline", name)
+		}
+	case "context.WithoutCancel":
+		if !s.test && (strings.HasPrefix(s.name, "internal/session/") || strings.HasPrefix(s.name, "internal/server/exchange/")) {
+			s.complain("detach", n, "%s: it keeps the caller's patience, so reads of large records can fail; use memory.Detach", name)
 		}
 	case "os.Getenv", "os.LookupEnv", "os.Environ":
 		if !s.test && !s.program {

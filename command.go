@@ -49,6 +49,8 @@ type Command struct {
 	Line     string        `json:"command,omitempty" doc:"Shell line, if the request had one."`
 	Args     []string      `json:"args,omitempty" doc:"Program and arguments, if the request had no shell line."`
 	Dir      string        `json:"cwd,omitempty" doc:"Working directory. Absent means /workspace."`
+	Tag      string        `json:"tag,omitempty" doc:"Label of the caller."`
+	PID      int           `json:"pid,omitempty" doc:"Process id in the sandbox." example:"212"`
 	Terminal *Terminal     `json:"tty,omitempty" doc:"Initial size of the terminal, if the command has one."`
 	State    CommandState  `json:"state" enum:"running,done" doc:"State of the command."`
 	Status   CommandStatus `json:"status,omitempty" enum:"ok,exit,signal,timeout,oom,lost" doc:"Result of the command, if its state is done."`

@@ -35,6 +35,7 @@ const (
 	EventSessionResumed    EventType = "session_resumed"
 	EventSessionForked     EventType = "session_forked"
 	EventSessionRolledBack EventType = "session_rolled_back"
+	EventRecordDamaged     EventType = "record_damaged" // content: an empty object; the disk has changed the event, so its content is lost
 )
 
 // Event is one numbered entry in the history of a session. Numbers start at 1 and have no gaps.
@@ -134,8 +135,9 @@ type SessionRolledBackContent struct {
 // OutputDroppedContent is the content of output_dropped: the amount of output that exceeded the limits and is
 // not recorded.
 type OutputDroppedContent struct {
-	Bytes    int64 `json:"bytes"`
-	Messages int64 `json:"messages"`
+	Bytes    int64  `json:"bytes"`
+	Messages int64  `json:"messages"`
+	Reason   string `json:"reason,omitempty"` // one sentence, if the server refused one output of a command
 }
 
 // InputRequestContent is the content of input_request: the code of a cell waits for a line of text.

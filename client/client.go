@@ -202,7 +202,7 @@ func problem(res *http.Response) error {
 
 func kindOf(status int) cellhold.Kind {
 	switch status {
-	case http.StatusBadRequest, http.StatusUnprocessableEntity:
+	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusRequestedRangeNotSatisfiable:
 		return cellhold.Invalid
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return cellhold.Denied

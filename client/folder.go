@@ -79,7 +79,20 @@ func (c *Client) StatFile(ctx context.Context, id cellhold.SessionID, path strin
 // ReadFile opens a file of the sandbox. If the connection breaks before the end of the file, Read returns an
 // error. The caller must close the reader.
 func (c *Client) ReadFile(ctx context.Context, id cellhold.SessionID, path string) (io.ReadCloser, error) {
-	res, err := c.send(ctx, http.MethodGet, filesPath(id, "/content", url.Values{"path": {path}}), nil, nil)
+	return c.ReadFileFrom(ctx, id, path, 0)
+}
+
+// ReadFileFrom is like ReadFile, and begins at a byte offset. An offset at or after the end of the file is an Invalid error.
+func (c *Client) ReadFileFrom(ctx context.Context, id cellhold.SessionID, path string, offset int64) (io.ReadCloser, error) {
+	var header http.Header
+	if offset > 0 {
+		header = http.Header{"Range": {"bytes=" + strconv.FormatInt(offset, 10) + "-"}}
+	}
+	res, err := c.send(ctx, http.MethodGet, filesPath(id, "/content", url.Values{"path": {path}}), nil, header)
+	if offset > 0 && err == nil && res.StatusCode != http.StatusPartialContent {
+		res.Body.Close()
+		err = cellhold.Errorf(cellhold.Internal, "The server sent the whole file instead of the part from byte %d.", offset)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -27,6 +27,12 @@ type CreateSession struct {
 	Egress   *cellhold.Egress  `json:"egress,omitempty"` // nil means the server's default
 	Secrets  []cellhold.Secret `json:"secrets,omitempty"`
 	Metadata map[string]string `json:"metadata,omitempty"`
+
+	Env        map[string]string       `json:"env,omitempty"`         // added to the environment of kernels and commands
+	Dir        string                  `json:"cwd,omitempty"`         // empty means /workspace
+	Lifetime   float64                 `json:"lifetime,omitempty"`    // seconds to the deadline; 0 means no deadline
+	AtDeadline cellhold.DeadlineAction `json:"at_deadline,omitempty"` // empty means that the session ends
+	Resume     cellhold.ResumePolicy   `json:"resume,omitempty"`      // empty means that the next use resumes the session
 }
 
 // Code describes a cell to run.

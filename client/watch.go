@@ -64,7 +64,7 @@ func (w *watch) read(ctx context.Context, alive func()) error {
 	res, err := w.client.send(ctx, http.MethodGet, w.path+fmt.Sprintf("?after=%d", w.after), nil,
 		http.Header{"Accept": {"text/event-stream"}})
 	if err != nil {
-		return w.broken(ctx, err)
+		return broken(ctx, err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode == http.StatusNoContent {
@@ -74,7 +74,7 @@ func (w *watch) read(ctx context.Context, alive func()) error {
 	for {
 		n, err := readEvent(lines, func() { quiet.Reset(silence) })
 		if err != nil {
-			return w.broken(ctx, err)
+			return broken(ctx, err)
 		}
 		alive()
 		if done, err := w.take(n); done || err != nil {
@@ -84,7 +84,7 @@ func (w *watch) read(ctx context.Context, alive func()) error {
 }
 
 // broken converts the end of a connection to an error. It is Unavailable if a retry can succeed.
-func (w *watch) broken(ctx context.Context, err error) error {
+func broken(ctx context.Context, err error) error {
 	if e, ok := errors.AsType[*cellhold.Error](err); ok {
 		return e
 	}

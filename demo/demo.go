@@ -1,5 +1,5 @@
 // Command demo acts as a user of a server: it starts `cellhold serve`, analyses a data set over the public API, makes a
-// mistake, recovers, and downloads a plot and the notebook.
+// mistake, recovers, and downloads a plot and the notebook. Then it asks for the plot over MCP.
 package main
 
 import (
@@ -101,6 +101,10 @@ func use(ctx context.Context, s *service, out string) (err error) {
 	}
 	step("downloading the plot and the notebook")
 	if err := download(ctx, c, session.ID, out); err != nil {
+		return err
+	}
+	step("an AI agent asks for the same plot over MCP")
+	if err := askOverMCP(ctx, s, session.ID, out); err != nil {
 		return err
 	}
 	step("ending the session")

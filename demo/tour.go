@@ -134,7 +134,8 @@ func command(ctx context.Context, c *client.Client, id cellhold.SessionID) error
 	return nil
 }
 
-// install needs a package index. If this machine has no access to one, install prints that and returns no error.
+// install needs a package index, and this machine may have no access to one. So install prints the error of a failed
+// installation and returns nil.
 func install(ctx context.Context, c *client.Client, id cellhold.SessionID) error {
 	report, err := c.Install(ctx, id, client.InstallPackages{Requirements: []string{"humanize"}})
 	if err != nil {

@@ -37,19 +37,19 @@ const (
 	userName = "user"
 	userID   = 1000
 	// installerID is the user that installs packages. It differs from the user of the code, because code
-	// with the same user could control the installer. No image gives this user a name.
+	// with the same user could control the installer. No stock image gives this user a name.
 	installerID = 1001
 	installDir  = "/opt/cellhold/install"                                        // on the same file system as Python's packages
 	proxyPort   = 3128                                                           // of the egress proxy, if there is one; a usual port for proxies
-	pathInUse   = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" // when the image sets none
+	pathInUse   = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" // if the driver sets none
 )
 
 // filesMode is the argument that makes the program the deputy that works on files.
 const filesMode = "files"
 
 // The agent is small and shares the memory of the sandbox with user code. Below softMemory it collects
-// garbage only when its heap has grown fourfold. That costs nothing for a heap of 2 MB, and the collector's
-// threads do not wake in every cell.
+// garbage only when its heap has grown to five times its size. A heap of 2 MB is collected at 16 MB, so the
+// collector's threads do not wake in every cell.
 const (
 	gcPercent  = 400
 	softMemory = 96 << 20

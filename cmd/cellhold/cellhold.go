@@ -32,6 +32,7 @@ type cli struct {
 
 	Serve    serveCmd           `cmd:"" help:"Start the server."`
 	Run      runCmd             `cmd:"" help:"Run a script or notebook in its own sandbox."`
+	MCP      mcpCmd             `cmd:"" name:"mcp" help:"Give AI agents sessions as tools, over stdio."`
 	Install  remote.InstallCmd  `cmd:"" help:"Install packages in a session."`
 	Exec     remote.ExecCmd     `cmd:"" help:"Run a command in a session, with input, signals and exit status."`
 	Session  remote.SessionCmd  `cmd:"" help:"List, end, hibernate, fork and restore sessions."`
@@ -105,5 +106,8 @@ func fail(w io.Writer, err error) int {
 		return int(exit)
 	}
 	fmt.Fprintf(w, "cellhold: %v\n", console.Message(err))
+	if _, usage := errors.AsType[console.UsageError](err); usage {
+		return console.ExitUsage
+	}
 	return console.ExitFailed
 }

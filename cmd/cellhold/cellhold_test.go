@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -26,7 +27,7 @@ import (
 // TestMain turns the test binary into cellhold if a script runs it by that name. That cellhold has fake sandboxes, and
 // kernels that run the toy language of package jupytertest.
 func TestMain(m *testing.M) {
-	if os.Getenv("CELLHOLD_TEST_REAL") != "" { // see ourselves
+	if os.Getenv("CELLHOLD_TEST_REAL") != "" { // see the function ourselves
 		main()
 	}
 	testscript.Main(m, map[string]func(){"cellhold": func() {
@@ -106,15 +107,16 @@ func serve(ts *testscript.TestScript, neg bool, args []string) {
 		text, _ := io.ReadAll(lines)
 		s.rest <- string(text)
 	}()
-	servers[ts] = s
+	servers.Store(ts, s)
 }
 
-// servers holds the server of each running script.
-var servers = map[*testscript.TestScript]*running{}
+// servers has the *running server of each *testscript.TestScript. Scripts run in parallel.
+var servers sync.Map
 
 // stop stops the server with SIGTERM, as a service manager does. The exit status must be 0.
 func stop(ts *testscript.TestScript, neg bool, _ []string) {
-	s := servers[ts]
+	found, _ := servers.Load(ts)
+	s := found.(*running)
 	ts.Check(s.cmd.Process.Signal(syscall.SIGTERM))
 	<-s.rest
 	ts.Check(s.cmd.Wait())
@@ -148,7 +150,8 @@ func interruptWhen(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs("status"), []byte(strconv.Itoa(cmd.ProcessState.ExitCode())+"\n"), 0o600))
 }
 
-// program returns a command that runs the program with the script's environment.
+// program returns a command that runs the program with the script's PATH, HOME, TMPDIR and CELLHOLD_HOME, and with no
+// other variable.
 func program(ts *testscript.TestScript, args ...string) *exec.Cmd {
 	var path string
 	for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {

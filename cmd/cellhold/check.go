@@ -6,12 +6,15 @@ import (
 	"strings"
 )
 
-// check returns an error if no request can match a value of --origin or --host.
+// check returns an error if a value of --origin or --host does not have the form of a web origin or a host name.
 func (a *access) check() error {
 	for _, origin := range a.Origin {
 		u, err := url.Parse(origin)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Scheme+"://"+u.Host != origin {
 			return fmt.Errorf("--origin: %q is not a web origin; use the form https://notes.example", origin)
+		}
+		if sent := asSent(u); sent != origin {
+			return fmt.Errorf("--origin: browsers send %q as %q; use that", origin, sent)
 		}
 	}
 	for _, host := range a.Host {
@@ -20,4 +23,11 @@ func (a *access) check() error {
 		}
 	}
 	return nil
+}
+
+// asSent returns an origin as browsers send it: in lower case, and without the default port of its scheme
+// (WHATWG HTML, "serialization of an origin"). Names with other letters than ASCII are not converted.
+func asSent(u *url.URL) string {
+	port := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
+	return u.Scheme + "://" + strings.TrimSuffix(strings.ToLower(u.Host), port)
 }

@@ -25,7 +25,7 @@ type imageCmd struct {
 	Export imageExportCmd `cmd:"" help:"Write an image for docker load (FILE.tar) or as an OCI layout (a new directory)."`
 	Pull   imagePullCmd   `cmd:"" help:"Pull an image from a registry."`
 	Ls     imageLsCmd     `cmd:"" help:"List images."`
-	Rm     imageRmCmd     `cmd:"" help:"Remove an image."`
+	Rm     imageRmCmd     `cmd:"" help:"Remove an image, or only a name of it if it has other names."`
 }
 
 // progress returns a function that prints each step of a long task.
@@ -61,7 +61,7 @@ func (c *imageBuildCmd) Run(ctx context.Context, all *console.Globals, t *consol
 
 type imageImportCmd struct {
 	Path string `arg:"" help:"Path of the archive or OCI layout." type:"existingpath"`
-	Name string `help:"Name of the image. Default: the name in the archive."`
+	Name string `help:"Name of the image. Default: the name in the archive, or else the name of the file."`
 }
 
 // Run imports an image.
@@ -134,6 +134,10 @@ func (imageLsCmd) Run(ctx context.Context, all *console.Globals, t *console.Term
 			name = "-"
 		}
 		digest := strings.TrimPrefix(img.Digest, "sha256:")[:12]
+		if img.Damaged {
+			fmt.Fprintf(table, "%s\t%s\t-\t-\tdamaged: build or import it again\n", name, digest)
+			continue
+		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", name, digest, console.Size(img.Size).Rounded(),
 			img.Created.Local().Format(time.DateTime), console.Printable(img.Source))
 	}
@@ -144,7 +148,7 @@ type imageRmCmd struct {
 	Image string `arg:"" help:"Name or digest of the image."`
 }
 
-// Run removes an image that no running sandbox uses.
+// Run removes an image that no running sandbox uses. If the image has other names, Run removes only the given name.
 func (c *imageRmCmd) Run(ctx context.Context, all *console.Globals, t *console.Terminal) error {
 	used, err := imagesInUse(ctx, all.Home, t.Log)
 	if err != nil {
@@ -161,7 +165,7 @@ func (c *imageRmCmd) Run(ctx context.Context, all *console.Globals, t *console.T
 // private servers of run.
 func imagesInUse(ctx context.Context, home string, log *slog.Logger) (map[string]bool, error) {
 	used := map[string]bool{}
-	dirs, err := filepath.Glob(filepath.Join(home, onceDir, "*"))
+	dirs, err := filepath.Glob(filepath.Join(home, setup.OnceDir, "*"))
 	if err != nil {
 		return nil, err
 	}

@@ -1,25 +1,15 @@
 package main
 
 import (
-	"cellhold"
 	"cellhold/client"
 	"cellhold/internal/cli/console"
 	"cellhold/internal/cli/remote"
 	"cellhold/internal/cli/script"
 	"cellhold/internal/cli/setup"
-	"cellhold/internal/server"
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
-	"log/slog"
-	"net/http"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -40,19 +30,12 @@ type runCmd struct {
 	setup.Settings `embed:""`
 }
 
-// defaultOutput is the default size of a script's /mnt/data/output.
-const defaultOutput console.Size = 256 << 20
-
-// onceDir is the folder in a home for the homes of private servers.
-const onceDir = "once"
-
-// maxOnce bounds the scripts that run at the same time with one home. Each needs at least 100 MB.
-const maxOnce = 64
-
 // Run runs the script and ends with its exit status.
 func (c *runCmd) Run(ctx context.Context, k *kong.Context, all *console.Globals, t *console.Terminal) error {
-	if err := c.forServer(k); err != nil {
-		return err
+	if c.URL != "" {
+		if err := forServer(k); err != nil {
+			return err
+		}
 	}
 	c.Environ = t.Environ
 	source, err := script.Open(c.File, console.WithoutMark(c.Args))
@@ -86,37 +69,6 @@ func (c *runCmd) Run(ctx context.Context, k *kong.Context, all *console.Globals,
 	return nil
 }
 
-// remoteSettings are the flags that can be combined with --url.
-var remoteSettings = strings.Fields("config home log-level url token timeout allow-host with image memory cpu processes disk tmp output files")
-
-// forServer adapts the settings to the server of --url. Limits and the image are sent only if they were given;
-// otherwise the server's defaults apply. It refuses flags that only a private server can use: the script would
-// otherwise run under other rules than requested.
-func (c *runCmd) forServer(k *kong.Context) error {
-	if c.URL == "" {
-		return nil
-	}
-	given := map[string]bool{}
-	for _, path := range k.Path {
-		if path.Flag == nil {
-			continue
-		}
-		given[path.Flag.Name] = true
-		if !path.Resolved && !slices.Contains(remoteSettings, path.Flag.Name) {
-			return fmt.Errorf("--%s is a setting of the server and cannot be combined with --url", path.Flag.Name)
-		}
-	}
-	for _, flag := range k.Flags() {
-		if slices.Contains(remoteSettings, flag.Name) && !given[flag.Name] && !slices.ContainsFunc(flag.Envs, isSet) {
-			switch flag.Name {
-			case "image", "memory", "cpu", "processes", "disk", "tmp":
-				flag.Target.SetZero()
-			}
-		}
-	}
-	return nil
-}
-
 // withServer calls use with the server of --url, or with a private server.
 func (c *runCmd) withServer(ctx context.Context, all *console.Globals, t *console.Terminal, use func(context.Context, *client.Client) error) error {
 	if c.URL != "" {
@@ -126,60 +78,9 @@ func (c *runCmd) withServer(ctx context.Context, all *console.Globals, t *consol
 		}
 		return use(ctx, server)
 	}
-	log := t.Log
-	if all.LogLevel == slog.LevelInfo { // the default, which is meant for serve
-		log = slog.New(slog.NewTextHandler(t.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	}
-	return c.withPrivateServer(ctx, all.Home, log, use)
-}
-
-// withPrivateServer starts a server that only this process can reach, and stops it after use returns.
-func (c *runCmd) withPrivateServer(ctx context.Context, home string, log *slog.Logger, use func(context.Context, *client.Client) error) error {
-	parts, err := c.openPrivate(ctx, home, log)
-	if err != nil {
-		return err
-	}
-	listener := newPipeListener()
-	private, err := client.New(client.Options{
-		URL: "http://localhost", HTTP: &http.Client{Transport: &http.Transport{DialContext: listener.Dial}},
-	})
-	if err != nil {
-		return errors.Join(err, parts.Close())
-	}
-	srv, err := server.New(server.Options{Sessions: parts.Sessions, AuthOff: true, Version: version(), Logger: log})
-	if err != nil {
-		return errors.Join(err, parts.Close())
-	}
-	err = parts.RunWith(ctx, func(ctx context.Context) error {
-		serving, stop := context.WithCancel(ctx)
-		defer stop()
-		served := make(chan error, 1)
-		go func() { served <- srv.Serve(serving, listener) }()
-		err := parts.Sessions.WaitReady(ctx)
-		if err == nil {
-			err = use(ctx, private)
-		}
-		stop()
-		return errors.Join(err, <-served)
-	})
-	return errors.Join(err, parts.Close())
-}
-
-// openPrivate opens a private server in the first home that no other process uses. It removes the remains of killed
-// processes in that home.
-func (c *runCmd) openPrivate(ctx context.Context, home string, log *slog.Logger) (*setup.Parts, error) {
-	l := setup.ServerSettings{Output: cmp.Or(c.Output.Size, defaultOutput), TemplateSettings: setup.TemplateSettings{NoTemplates: true}, Ephemeral: true, MaxSessions: 1, CellTimeout: c.Timeout, MaxCellTimeout: c.Timeout + script.ExitGrace, IdleTimeout: c.Timeout + time.Hour}
-	if len(c.AllowHost) > 0 {
-		l.EgressSettings = setup.EgressSettings{MaxEgress: string(cellhold.EgressAllowlist), EgressHost: c.AllowHost}
-	}
-	if err := setup.MakeHome(home); err != nil {
-		return nil, err
-	}
-	for n := range maxOnce {
-		r, err := c.Open(ctx, filepath.Join(home, onceDir, strconv.Itoa(n+1)), home, l, log)
-		if cellhold.KindOf(err) != cellhold.Conflict {
-			return r, err
-		}
-	}
-	return nil, fmt.Errorf("%d scripts are running already, the limit of one home; wait, or give another home with --home", maxOnce)
+	private := privateServer{settings: &c.Settings, hosts: c.AllowHost, users: "scripts", server: setup.ServerSettings{
+		Output: cmp.Or(c.Output.Size, defaultOutput), MaxSessions: 1,
+		CellTimeout: c.Timeout, MaxCellTimeout: c.Timeout + script.ExitGrace, IdleTimeout: c.Timeout + time.Hour,
+	}}
+	return private.run(ctx, ctx, all, t, use)
 }

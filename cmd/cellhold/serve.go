@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cellhold"
 	"cellhold/internal/cli/console"
 	"cellhold/internal/cli/remote"
 	"cellhold/internal/cli/setup"
@@ -15,7 +16,9 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strconv"
+	"sync"
 )
 
 // serveCmd starts the server.
@@ -34,15 +37,19 @@ type access struct {
 	TLSCert      string   `help:"File with the TLS certificate chain. Enables HTTPS." name:"tls-cert" type:"path" placeholder:"FILE" group:"Access to the server:"`
 	TLSKey       string   `help:"File with the private key of the certificate." name:"tls-key" type:"path" placeholder:"FILE" group:"Access to the server:"`
 	InsecureHTTP bool     `help:"Allow plain HTTP on other addresses than loopback, for a proxy that provides TLS." name:"insecure-http" group:"Access to the server:"`
+
+	JupyterPathToken bool `help:"Accept a token in the path, as in /jupyter/t/TOKEN, for clients of Jupyter that send no token with a WebSocket." group:"Access to the server:"`
+	JupyterOlderForm bool `help:"Use only the older form of Jupyter's messages, for clients that fail with the subprotocol v1." group:"Access to the server:"`
 }
 
 // Run serves until a signal ends it. Sessions stay for the next start, unless --ephemeral is set.
 func (c *serveCmd) Run(ctx context.Context, all *console.Globals, t *console.Terminal) (err error) {
 	limitProcessors()
+	limitMemory()
 	c.Environ = t.Environ
 	// These checks come before anything is opened: a dangerous address is refused at once.
 	if err := c.ServerSettings.Check(); err != nil {
-		return err
+		return console.Usage(err)
 	}
 	options, err := c.access.options(all.Home)
 	if err != nil {
@@ -53,7 +60,9 @@ func (c *serveCmd) Run(ctx context.Context, all *console.Globals, t *console.Ter
 		return err
 	}
 	defer func() { err = errors.Join(err, parts.Close()) }()
-	if _, err := parts.Finder.Resolve(c.Image); err != nil {
+	if _, err := parts.Finder.Resolve(c.Image); cellhold.KindOf(err) == cellhold.Unavailable {
+		t.Log.Error("sessions with the default image cannot start", "err", console.Message(err)) // other sessions can
+	} else if err != nil {
 		return console.Message(err)
 	}
 	for _, limit := range parts.Driver.Features().Unenforced {
@@ -73,6 +82,9 @@ func (c *serveCmd) Run(ctx context.Context, all *console.Globals, t *console.Ter
 			listener.Close()
 			return err
 		}
+		var removing sync.WaitGroup
+		defer removing.Wait()
+		removing.Go(func() { removeKilled(ctx, all.Home, t.Log) })
 		c.printWelcome(t, listener.Addr(), options.Tokens, all.Home)
 		return srv.Serve(ctx, listener)
 	})
@@ -102,30 +114,43 @@ func limitProcessors() {
 	}
 }
 
+// collectAbove is the memory in bytes above which Go collects garbage more often. A server that carries no large outputs
+// has less.
+const collectAbove = 384 << 20
+
+// limitMemory makes Go collect garbage more often above collectAbove. The budgets of package memory bound the memory in
+// use. Without this limit, Go would let the process grow to twice that before it collects. GOMEMLIMIT overrides this.
+func limitMemory() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(collectAbove)
+	}
+}
+
 // options returns the server's options that are flags.
 func (a *access) options(home string) (server.Options, error) {
 	if err := a.check(); err != nil {
-		return server.Options{}, err
+		return server.Options{}, console.Usage(err)
 	}
-	o := server.Options{AuthOff: a.Auth == "off", Hosts: a.Host, Origins: a.Origin, InsecureHTTP: a.InsecureHTTP}
+	o := server.Options{AuthOff: a.Auth == "off", Hosts: a.Host, Origins: a.Origin, InsecureHTTP: a.InsecureHTTP,
+		JupyterPathToken: a.JupyterPathToken, JupyterOlderForm: a.JupyterOlderForm}
 	if (a.TLSCert == "") != (a.TLSKey == "") {
-		return o, errors.New("--tls-cert and --tls-key must be given together")
+		return o, console.Usage(errors.New("--tls-cert and --tls-key must be given together"))
 	}
 	if a.TLSCert != "" {
 		pair, err := tls.LoadX509KeyPair(a.TLSCert, a.TLSKey)
 		if err != nil {
-			return o, fmt.Errorf("certificate: %w", err)
+			return o, fmt.Errorf("cannot use the certificate of --tls-cert and --tls-key: %w", err)
 		}
 		o.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	}
 	exposed := guard.Exposure{Addr: a.Listen, Auth: !o.AuthOff, TLS: o.TLS != nil, InsecureHTTP: o.InsecureHTTP}
 	if err := guard.CheckExposure(exposed); err != nil {
-		return o, err
+		return o, console.Usage(err)
 	}
 	if o.AuthOff {
 		return o, nil
 	}
-	if err := setup.MakeHome(home); err != nil {
+	if err := setup.PrepareHome(home); err != nil {
 		return o, err
 	}
 	var err error

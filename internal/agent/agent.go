@@ -24,6 +24,7 @@ import (
 	"cellhold"
 	"cellhold/internal/agent/command"
 	"cellhold/internal/agent/kernels"
+	"cellhold/internal/agent/upload"
 	"cellhold/internal/guestapi"
 )
 
@@ -134,7 +135,7 @@ func (a *Agent) Run(ctx context.Context, ln net.Listener) error {
 	}
 
 	server := &http.Server{
-		Handler:  a.routes(),
+		Handler:  upload.Handler(a.routes()),
 		ErrorLog: slog.NewLogLogger(a.options.Logger.Handler(), slog.LevelDebug),
 	}
 	var closer sync.WaitGroup

@@ -5,6 +5,7 @@ import (
 	"syscall"
 
 	"cellhold"
+	"cellhold/internal/agent/spool"
 	"cellhold/internal/guestapi"
 )
 
@@ -35,7 +36,14 @@ func (a *Agent) putCommand(w http.ResponseWriter, r *http.Request) {
 	}
 	start.Env = a.Environment(start.Env)
 	fresh, err := a.commands.Start(commandID(r), start)
-	accepted(w, fresh, err)
+	if err != nil {
+		problem(w, err)
+		return
+	}
+	started := guestapi.Started{PID: a.commands.PID(commandID(r))}
+	w.Header().Set("Content-Type", "application/json")
+	accepted(w, fresh, nil)
+	w.Write(spool.Encode(started))
 }
 
 func (a *Agent) deleteCommand(w http.ResponseWriter, r *http.Request) {

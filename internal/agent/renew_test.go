@@ -96,7 +96,7 @@ func TestARenewalIsRefusedWhileACellOrACommandRuns(t *testing.T) {
 	r.finish(id) // the events continue the old numbers
 
 	commands := r.client.Commands()
-	if err := commands.Start(r.ctx, "x1", guestapi.StartCommand{Args: []string{"cat"}, Timeout: patience}); err != nil {
+	if _, err := commands.Start(r.ctx, "x1", guestapi.StartCommand{Args: []string{"cat"}, Timeout: patience}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := r.client.Renew(r.ctx, guestapi.Renew{Timeout: patience}); cellhold.KindOf(err) != cellhold.Conflict {
@@ -111,7 +111,7 @@ func TestARenewalForgetsEarlierCommands(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	run := func() {
 		t.Helper()
-		if err := r.client.Commands().Start(r.ctx, "x1", guestapi.StartCommand{Args: []string{"true"}, Timeout: patience}); err != nil {
+		if _, err := r.client.Commands().Start(r.ctx, "x1", guestapi.StartCommand{Args: []string{"true"}, Timeout: patience}); err != nil {
 			t.Fatal(err)
 		}
 		for e, err := range r.client.Commands().Events(r.ctx, 0) {

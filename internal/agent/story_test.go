@@ -123,6 +123,27 @@ func TestADeadKernelEndsItsCellWithTheCause(t *testing.T) {
 	}
 }
 
+func TestCodeBeforeAndAfterACellIsSilentAndNothingRunsBetween(t *testing.T) {
+	r := withKernel(t, fake.Options{})
+	for want, cell := range map[string]guestapi.Execute{
+		`"1"`: {Cell: "ok", Code: "get x", Before: "set x 1\nprint hidden", After: "set x 2\nprint hidden"},
+		`"3"`: {Cell: "failed", Code: "get x\nerror E bad", Before: "set x 3\nerror E hidden", After: "set x 4"},
+	} {
+		cell.Timeout = patience
+		if err := r.kernel.Execute(r.ctx, cell); err != nil {
+			t.Fatal(err)
+		}
+		o := r.finish(cell.Cell)
+		r.wantText(o, want)
+		if strings.Contains(show(o.events), "hidden") {
+			t.Errorf("%s: got %s, want no output of the code around the cell", cell.Cell, show(o.events))
+		}
+	}
+	if o := r.run("get x"); o.text != `"2"` && o.text != `"4"` {
+		t.Errorf("after both cells: got %s, want the value that the code after a cell set", o.text)
+	}
+}
+
 func TestADeadKernelCanBeRestarted(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	r.run("set x 1")

@@ -156,7 +156,7 @@ func TestCommMessagesKeepTheirBuffers(t *testing.T) {
 	w, other := r.wire(), r.wire()
 	sent := guestapi.WireMessage{
 		Metadata: []byte(`{"version": "2.1.0"}`), Content: []byte(`{"comm_id":"c","data":{"n":[1.0]}}`),
-		Buffers: [][]byte{{0, 1, 255}, slices.Repeat([]byte("<IDS|MSG>"), 100_000)},
+		Buffers: [][]byte{{0, 1, 255}, slices.Repeat([]byte("<IDS|MSG>"), 20_000)}, // two large messages of a session are not in memory at once
 	}
 	head := w.send("shell", "comm_msg", sent)
 	for _, w := range []*wire{w, other} {
@@ -239,10 +239,11 @@ func TestAClientsRequestIsChecked(t *testing.T) {
 		q    guestapi.ExecuteRequest
 		want cellhold.Kind
 	}{
-		"an id that was used":       {guestapi.ExecuteRequest{Header: header("client-1", "execute_request")}, cellhold.Conflict},
+		"an id that was used":       {guestapi.ExecuteRequest{Header: header("client-1", "execute_request")}, cellhold.Invalid},
 		"an id of the agent":        {guestapi.ExecuteRequest{Header: header("own-1", "execute_request")}, cellhold.Invalid},
 		"no id":                     {guestapi.ExecuteRequest{Header: header("", "execute_request")}, cellhold.Invalid},
 		"another type":              {guestapi.ExecuteRequest{Header: header("client-2", "comm_msg")}, cellhold.Invalid},
+		"a name twice":              {guestapi.ExecuteRequest{Header: []byte(`{"msg_id":"client-2","msg_type":"comm_msg","msg_type":"execute_request"}`)}, cellhold.Invalid},
 		"a header that is no JSON":  {guestapi.ExecuteRequest{Header: []byte("{")}, cellhold.Invalid},
 		"a header that is null":     {guestapi.ExecuteRequest{Header: []byte("null")}, cellhold.Invalid},
 		"a long header":             {guestapi.ExecuteRequest{Header: header(strings.Repeat("x", guestapi.MaxClientHeader), "execute_request")}, cellhold.Exhausted},
@@ -327,6 +328,31 @@ func TestAWireRefusesSomeMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.problem(header(cell.parent, "comm_msg"), "belongs to a cell")
+}
+
+// TestAWireRefusesAHeaderWithANameTwice: the agent and the kernel could use different ones.
+func TestAWireRefusesAHeaderWithANameTwice(t *testing.T) {
+	r := withKernel(t, fake.Options{})
+	w := r.wire()
+	for _, h := range []string{
+		`{"msg_type":"execute_request","msg_id":"1","msg_type":"comm_msg"}`,
+		`{"msg_type":"comm_msg","msg_id":"1","MSG_TYPE":"execute_request"}`,
+		`{"msg_type":"comm_msg","m\u0073g_type":"execute_request"}`,
+		"{\"msg_type\":\"comm_msg\",\"m\u017fg_type\":\"execute_request\"}",
+		`{"msg_type":"comm_msg","msg_id":"1","Msg_Id":"own-1"}`,
+		`{"msg_type":"comm_msg","session":"1","session":"1"}`,
+	} {
+		if err := w.Send(guestapi.WireMessage{Channel: "shell", Header: []byte(h)}); err != nil {
+			t.Fatal(err)
+		}
+		w.problem([]byte(h), "twice")
+	}
+	if err := w.Send(guestapi.WireMessage{Channel: "shell", Header: []byte(`{"MSG_TYPE":"x","msg_id":"1"}`)}); err != nil {
+		t.Fatal(err)
+	}
+	w.problem([]byte(`{"MSG_TYPE":"x","msg_id":"1"}`), "form")
+	w.send("shell", "marker_request", guestapi.WireMessage{}) // the wire still works
+	w.last("the reply", ofType("marker_reply"))
 }
 
 func TestAnswersToInputPassOverAWire(t *testing.T) {

@@ -51,6 +51,9 @@ type Options struct {
 	// Greeted returns a connection to an agent that answered before, or nil. The field Greeted can be nil.
 	Greeted func(sandbox.ID) (*guest.Client, guestapi.Info)
 
+	Dir string            // working directory of the session, absolute; empty means /workspace
+	Env map[string]string // added to the environment of all kernels and commands
+
 	Hooks
 }
 
@@ -65,8 +68,8 @@ type Hooks struct {
 	Changed func()
 	// Installed records changed packages. locked has the installed packages with the digests of their files.
 	Installed func(ctx context.Context, a *Attachment, changes []cellhold.PackageChange, locked []cellhold.Package) error
-	// Stuck reports that the agent does not answer. The session must destroy the sandbox. End then
-	// returns the reason.
+	// Stuck reports that the agent does not answer, or broke the protocol. The session must destroy the sandbox. End
+	// then returns the reason.
 	Stuck func(a *Attachment)
 	// Updates, Record and Refold are passed to kernel.Options.
 	Updates func(ctx context.Context, c record.Cell, updates []notebook.Update) int64
@@ -80,6 +83,7 @@ type Attachment struct {
 	sandbox   sandbox.Sandbox
 	client    *guest.Client
 	boot      string              // boot id of the agent
+	version   int                 // of the agent's contract
 	known     []cellhold.KernelID // kernels that the agent had when the server attached
 	peaks     *peaks.Meter
 	followers *Followers
@@ -110,7 +114,7 @@ func Attach(ctx, base context.Context, sb sandbox.Sandbox, o Options, r Request)
 	if err != nil {
 		return nil, err
 	}
-	a := &Attachment{o: o, sandbox: sb, client: client, boot: info.Boot, peaks: peaks.New(sb), installing: make(chan struct{}, 1)}
+	a := &Attachment{o: o, sandbox: sb, client: client, boot: info.Boot, version: info.Version, peaks: peaks.New(sb), installing: make(chan struct{}, 1)}
 	a.ctx, a.cancel = context.WithCancelCause(base)
 	for _, k := range info.Kernels {
 		a.known = append(a.known, k.ID)
@@ -139,7 +143,7 @@ func (a *Attachment) follow(ctx context.Context, info guestapi.Info, r Request) 
 	}
 	var err error
 	f.commands, err = command.New(ctx, command.Options{Session: a.o.Session, Boot: info.Boot, Log: a.o.Log, Journal: a.o.Journal,
-		Logger: a.o.Logger, Known: info.Commands, Done: a.changed, Link: a.client.Commands(), OOMKills: a.oomKills})
+		Logger: a.o.Logger, Known: info.Commands, Done: a.changed, Link: a.client.Commands(), OOMKills: a.oomKills, Stuck: a.stuck})
 	return f, err
 }
 
@@ -208,13 +212,16 @@ func (a *Attachment) End(ctx context.Context) (cellhold.CellStatus, string, erro
 		return "", "", err
 	}
 	status, detail := cellhold.StatusLost, "The sandbox ended unexpectedly."
-	if exit.OOM {
+	switch {
+	case exit.OOM:
 		status, detail = cellhold.StatusOOM, "The sandbox used more memory than the session's limit and was killed."
+	case exit.FilesLost:
+		detail = "The sandbox was ended, because its file proxy had ended."
 	}
 	if why := a.destroyed.Load(); why != nil {
 		detail = "The sandbox was destroyed, because " + *why + "."
 	}
-	a.o.Logger.Warn("sandbox ended", "sandbox", a.sandbox.ID(), "code", exit.Code, "signal", exit.Signal, "oom", exit.OOM, "message", exit.Message)
+	a.o.Logger.Warn("sandbox ended", "sandbox", a.sandbox.ID(), "code", exit.Code, "signal", exit.Signal, "oom", exit.OOM, "files_lost", exit.FilesLost, "message", exit.Message)
 	return status, detail, nil
 }
 

@@ -82,16 +82,12 @@ func TestASandboxServesCellsFilesAndCommandsWithoutASession(t *testing.T) {
 	if _, err := a.WriteFile(t.Context(), "x.txt", 0, strings.NewReader("abc"), 3); err != nil {
 		t.Fatal(err)
 	}
-	info, err := a.StatFile(t.Context(), "x.txt", true)
+	info, r, err := a.OpenFile(t.Context(), "x.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := a.OpenFile(t.Context(), info, 0, info.Size)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := io.ReadAll(r); err != nil || string(got) != "abc" || !a.Moving() {
-		t.Errorf("got the file %q, %v, Moving %t; want abc and true", got, err, a.Moving())
+	if got, err := io.ReadAll(r); err != nil || string(got) != "abc" || info.Size != 3 || !a.Moving() {
+		t.Errorf("got the file %q with the size %d, %v, Moving %t; want abc, 3 and true", got, info.Size, err, a.Moving())
 	}
 	if r.Close(); a.Moving() {
 		t.Error("Moving returned true after the file was closed, want false")

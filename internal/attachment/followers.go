@@ -8,7 +8,6 @@ import (
 
 	"cellhold"
 	"cellhold/internal/command"
-	"cellhold/internal/guestapi"
 	"cellhold/internal/kernel"
 	"cellhold/internal/record"
 )
@@ -112,13 +111,13 @@ func (f *Followers) WaitCell(ctx context.Context, id cellhold.CellID) (cellhold.
 
 // LateCell returns a cell that is done and has output that is not recorded yet. It returns false if there is
 // none.
-func (f *Followers) LateCell(id cellhold.CellID) (cellhold.Cell, bool) {
+func (f *Followers) LateCell(id cellhold.CellID) (record.Cell, bool) {
 	for _, k := range f.Kernels() {
 		if c, ok := k.Late(id); ok {
-			return c.Cell, true
+			return c, true
 		}
 	}
-	return cellhold.Cell{}, false
+	return record.Cell{}, false
 }
 
 // KernelInfo returns the description that a kernel gave of itself. It is nil if the kernel is unknown or gave
@@ -132,13 +131,13 @@ func (f *Followers) KernelInfo(id cellhold.KernelID) *cellhold.KernelInfo {
 
 // Cell returns a cell that is not done. It returns false if the cell is done or unknown. Cells that are done
 // are in the store.
-func (f *Followers) Cell(id cellhold.CellID) (cellhold.Cell, bool) {
+func (f *Followers) Cell(id cellhold.CellID) (record.Cell, bool) {
 	for _, k := range f.Kernels() {
 		if c, ok := k.Cell(id); ok {
-			return c.Cell, true
+			return c, true
 		}
 	}
-	return cellhold.Cell{}, false
+	return record.Cell{}, false
 }
 
 // Busy reports whether a cell or a command is running or queued.
@@ -157,7 +156,7 @@ func (f *Followers) Idle() error {
 		return state == cellhold.KernelStarting || state == cellhold.KernelRestarting
 	}
 	switch {
-	case slices.ContainsFunc(f.Kernels(), func(k *Kernel) bool { return k.Busy() }):
+	case slices.ContainsFunc(f.Kernels(), func(k *Kernel) bool { return !k.Idle() }):
 		return cellhold.Errorf(cellhold.Conflict, "A cell of the session is running or queued. Wait for it, or cancel it.")
 	case slices.ContainsFunc(f.Kernels(), changing):
 		return cellhold.Errorf(cellhold.Conflict, "A kernel of the session is starting. Retry when it is idle.")
@@ -234,14 +233,4 @@ func cellsOf(cells []record.Cell, id cellhold.KernelID) []record.Cell {
 		}
 	}
 	return own
-}
-
-// startRequest returns the request that starts the kernel with index i. Only the first kernel gets the startup
-// code.
-func startRequest(k cellhold.Kernel, startup string, i int) guestapi.StartKernel {
-	r := guestapi.StartKernel{Spec: k.Spec}
-	if i == 0 {
-		r.Startup = startup
-	}
-	return r
 }

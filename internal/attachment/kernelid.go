@@ -22,6 +22,9 @@ var (
 type KernelRequest struct {
 	Spec string            // name of the kernelspec
 	ID   cellhold.KernelID // empty: an id made from the kernelspec's name
+	Dir  string            // working directory, absolute; empty: the session's
+
+	Startup string // code that runs without output after each start of the kernel
 }
 
 // NewID checks the requested id. Without one it makes an id from the kernelspec's name, with a number if that

@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"cellhold"
-	"cellhold/internal/guestapi"
 	"cellhold/internal/kernel"
 	"cellhold/internal/record"
+	"cellhold/internal/wire"
 )
 
 // GreetTimeout limits the first answer of an agent. A slower agent does not work.
@@ -25,14 +25,17 @@ func (a *Attachment) kernelOptions(id cellhold.KernelID) kernel.Options {
 		ID: id, Session: a.o.Session, Boot: a.boot, Link: a.client.Kernel(id), Log: a.o.Log, Journal: a.o.Journal,
 		Logger: a.o.Logger, OOMKills: a.oomKills, Memory: a.peaks, Mirror: a.PullOutput,
 		Updates: a.o.Updates, Record: a.o.Record, Refold: a.o.Refold, Changed: a.o.Changed,
-		Done: func(record.Cell) { a.changed() },
-		Stuck: func(why string) {
-			a.o.Logger.Error("destroying a sandbox whose agent does not answer", "why", why)
-			a.destroyed.Store(&why)
-			if a.o.Stuck != nil {
-				a.o.Stuck(a)
-			}
-		},
+		Done:  func(record.Cell) { a.changed() },
+		Stuck: a.stuck,
+	}
+}
+
+// stuck makes the session destroy the sandbox. why is the end of a sentence.
+func (a *Attachment) stuck(why string) {
+	a.o.Logger.Error("destroying a sandbox whose agent does not work", "why", why)
+	a.destroyed.Store(&why)
+	if a.o.Stuck != nil {
+		a.o.Stuck(a)
 	}
 }
 
@@ -51,12 +54,12 @@ func (a *Attachment) serve(k *Kernel) {
 // is dead, and its state has the reason.
 func (a *Attachment) StartKernels(ctx context.Context, kernels []cellhold.Kernel, startup string, timeout time.Duration) error {
 	for i, k := range kernels {
-		start := startRequest(k, startup, i)
+		start := a.startRequest(k, startup, i)
 		err := error(nil)
 		if !slices.Contains(a.known, k.ID) {
 			err = a.followers.kernel(k.ID).Start(ctx, start)
-		} else if start.Startup != "" {
-			err = a.prepare(ctx, k.ID, start.Startup, timeout)
+		} else {
+			err = a.prepare(ctx, k.ID, start, timeout)
 		}
 		if err != nil {
 			return fmt.Errorf("start kernel %s: %w", k.ID, err)
@@ -70,17 +73,6 @@ func (a *Attachment) StartKernels(ctx context.Context, kernels []cellhold.Kernel
 	return nil
 }
 
-// prepare runs the startup code in a kernel that was started before its session. It reports an exception in the
-// same way as the start of any kernel.
-func (a *Attachment) prepare(ctx context.Context, id cellhold.KernelID, startup string, timeout time.Duration) error {
-	done, err := a.client.Kernel(id).Prepare(ctx, guestapi.Prepare{Code: startup, Timeout: timeout, Startup: true})
-	if err != nil || done.Error == "" {
-		return err
-	}
-	return a.o.Log.Append(ctx, []record.Event{record.NewEvent(cellhold.EventKernelState, id, "",
-		cellhold.KernelStateContent{State: cellhold.KernelIdle, Detail: "startup code failed: " + done.Error})})
-}
-
 // FinishKernels completes the work of an earlier server: it starts kernels that the agent does not have, and
 // ends kernels that the session does not have.
 func (a *Attachment) FinishKernels(ctx context.Context, kernels []cellhold.Kernel, startup string) {
@@ -88,7 +80,7 @@ func (a *Attachment) FinishKernels(ctx context.Context, kernels []cellhold.Kerne
 		if slices.Contains(a.known, k.ID) {
 			continue
 		}
-		if err := a.followers.kernel(k.ID).Start(ctx, startRequest(k, startup, i)); err != nil {
+		if err := a.followers.kernel(k.ID).Start(ctx, a.startRequest(k, startup, i)); err != nil {
 			a.o.Logger.Error("starting a kernel", "kernel", k.ID, "err", err)
 		}
 	}
@@ -100,6 +92,21 @@ func (a *Attachment) FinishKernels(ctx context.Context, kernels []cellhold.Kerne
 			a.o.Logger.Error("ending a kernel", "kernel", id, "err", err)
 		}
 	}
+}
+
+// wireVersion is the first version of the agent whose wires package wire can use.
+const wireVersion = 6
+
+// OpenLink opens a connection for the raw messages of a kernel. The caller must close it.
+func (a *Attachment) OpenLink(ctx context.Context, id cellhold.KernelID) (wire.Link, error) {
+	if a.version < wireVersion {
+		return nil, cellhold.Errorf(cellhold.Unsupported, "The session continues from a snapshot of an earlier version, which Jupyter clients cannot use. Restart the kernel in a new session.")
+	}
+	w, err := a.client.Kernel(id).OpenWire(ctx)
+	if err != nil {
+		return nil, err // w is a nil pointer, which is no nil Link
+	}
+	return w, nil
 }
 
 // Specs returns the kernelspecs of the sandbox.
@@ -150,7 +157,7 @@ func (a *Attachment) AddKernel(ctx context.Context, k cellhold.Kernel, put func(
 	if closed {
 		return cellhold.Errorf(cellhold.Unavailable, "The sandbox ended while the kernel was starting. Restart the first kernel to get a new sandbox.")
 	}
-	if err := fresh.Start(ctx, guestapi.StartKernel{Spec: k.Spec}); err != nil {
+	if err := fresh.Start(ctx, a.startRequest(k, "", 1)); err != nil {
 		return err
 	}
 	return fresh.WaitIdle(ctx)

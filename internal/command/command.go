@@ -23,19 +23,20 @@ import (
 
 	"cellhold"
 	"cellhold/internal/guestapi"
+	"cellhold/internal/pause"
 	"cellhold/internal/record"
 )
 
 // Link has the calls to the agent about commands.
 type Link interface {
-	Start(ctx context.Context, id cellhold.CommandID, r guestapi.StartCommand) error // the same command twice runs once
+	Start(ctx context.Context, id cellhold.CommandID, r guestapi.StartCommand) (pid int, err error) // the same command twice runs once
 	Input(ctx context.Context, id cellhold.CommandID, b []byte, offset int64, eof bool) (taken int64, err error)
 	Signal(ctx context.Context, id cellhold.CommandID, number int) error
 	Resize(ctx context.Context, id cellhold.CommandID, t cellhold.Terminal) error
 	Kill(ctx context.Context, id cellhold.CommandID) error
 	Ack(ctx context.Context, seq int64) error // the agent can forget events up to seq
 	// Events yields the agent's events after a number. It ends when the link breaks, with an error, or when
-	// the context ends.
+	// the context ends. If the error is guestapi.ErrForm, the caller must not ask again.
 	Events(ctx context.Context, after int64) iter.Seq2[guestapi.Event, error]
 }
 
@@ -80,6 +81,9 @@ type Options struct {
 	OOMKills func(ctx context.Context) (int64, error)
 	// Done is called after a command is done and recorded. It can be nil. It must not block.
 	Done func()
+	// Stuck is called when the agent broke the protocol. why is the end of a sentence. The owner must then destroy the
+	// sandbox and call Die. It must not block. It can be nil if there is no Link.
+	Stuck func(why string)
 }
 
 // Bounds and waits.
@@ -169,7 +173,7 @@ func (r *Runner) Start(ctx context.Context, c record.Command, env map[string]str
 	if err := r.begin(ctx, e); err != nil {
 		return c, err
 	}
-	err := r.send(ctx, c.ID, guestapi.StartCommand{Line: c.Line, Args: c.Args, Env: env, Dir: c.Dir, Timeout: c.Timeout, Terminal: c.Terminal})
+	pid, err := r.send(ctx, c.ID, guestapi.StartCommand{Line: c.Line, Args: c.Args, Env: env, Dir: c.Dir, Timeout: c.Timeout, Terminal: c.Terminal})
 	if err != nil {
 		r.o.Logger.Warn("start a command", "command", c.ID, "err", err)
 		_ = r.o.Link.Kill(ctx, c.ID) // the command may have started although the answer was lost
@@ -179,11 +183,31 @@ func (r *Runner) Start(ctx context.Context, c record.Command, env map[string]str
 		}
 		err = errors.Join(err, r.endAll(ctx, []cellhold.CommandID{c.ID}, cellhold.CommandLost, why))
 	}
-	got, _ := r.Get(c.ID)
-	if got.ID == "" { // it has ended already
-		got = e.command
+	return r.started(ctx, e, pid), err
+}
+
+// started records the process id of a command, and returns the command.
+func (r *Runner) started(ctx context.Context, e *entry, pid int) record.Command {
+	r.rec.Lock()
+	defer r.rec.Unlock()
+	r.mu.Lock()
+	running := r.running[e.command.ID] == e
+	if running {
+		e.command.PID = pid
 	}
-	return got, err
+	c := e.command
+	if running {
+		c = e.snapshot()
+	}
+	r.mu.Unlock()
+	if !running { // it has ended already, and other goroutines read e.command
+		c.PID = pid
+		return c
+	}
+	if err := r.o.Journal.AppendCommands(ctx, r.o.Session, nil, c); err != nil {
+		r.o.Logger.Warn("record the process id of a command", "command", c.ID, "err", err) // its end records the id
+	}
+	return c
 }
 
 // admit adds a command if fewer than the limit run.
@@ -215,7 +239,7 @@ func (r *Runner) begin(ctx context.Context, e *entry) error {
 	r.mu.Unlock()
 	evs := []record.Event{newEvent(cellhold.EventCommandStarted, c.ID, cellhold.CommandStartedContent{
 		Line: c.Line, Args: c.Args, Dir: c.Dir, Terminal: c.Terminal})}
-	err := r.append(ctx, evs, &c)
+	err := r.append(ctx, evs, func() {}, &c)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err != nil {
@@ -227,12 +251,12 @@ func (r *Runner) begin(ctx context.Context, e *entry) error {
 }
 
 // send sends a command to the agent, and again if the answer did not arrive.
-func (r *Runner) send(ctx context.Context, id cellhold.CommandID, s guestapi.StartCommand) error {
+func (r *Runner) send(ctx context.Context, id cellhold.CommandID, s guestapi.StartCommand) (pid int, err error) {
 	wait := retryFirst
 	for try := 1; ; try++ {
-		err := r.o.Link.Start(ctx, id, s)
-		if err == nil || cellhold.KindOf(err) != cellhold.Unavailable || try == startTries || !pause(ctx, wait) {
-			return err
+		pid, err := r.o.Link.Start(ctx, id, s)
+		if err == nil || cellhold.KindOf(err) != cellhold.Unavailable || try == startTries || !pause.For(ctx, wait) {
+			return pid, err
 		}
 		wait *= 2
 	}
@@ -301,6 +325,18 @@ func (r *Runner) Busy() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.running) > 0
+}
+
+// Running returns the commands that run, oldest first.
+func (r *Runner) Running() []cellhold.Command {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list := make([]cellhold.Command, 0, len(r.running))
+	for _, e := range r.running {
+		list = append(list, e.command.Command)
+	}
+	slices.SortFunc(list, func(a, b cellhold.Command) int { return a.Started.Compare(b.Started) })
+	return list
 }
 
 // Has reports whether a command with that id runs.

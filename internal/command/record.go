@@ -7,17 +7,27 @@ import (
 
 	"cellhold"
 	"cellhold/internal/guestapi"
+	"cellhold/internal/pause"
 	"cellhold/internal/record"
 )
 
-// Run reads and records events until the context ends. The commands themselves keep running.
+// Run reads and records events until the context ends. The commands themselves keep running. The pause before a
+// reconnection grows until a connection lasts, so that a hostile agent cannot keep the server busy. If the agent broke the
+// protocol, a retry would get the same data, so Run reports this and ends.
 func (r *Runner) Run(ctx context.Context) {
 	wait := retryFirst
 	for ctx.Err() == nil {
 		r.mu.Lock()
 		after := r.cursor
 		r.mu.Unlock()
+		begun := time.Now()
 		for g, err := range r.o.Link.Events(ctx, after) {
+			if errors.Is(err, guestapi.ErrForm) {
+				r.o.Logger.Error("read events of commands", "after", after, "err", err)
+				r.setDown(true)
+				r.o.Stuck(guestapi.ErrForm.Error())
+				return
+			}
 			if err != nil {
 				r.o.Logger.Debug("read events of commands", "after", after, "err", err)
 				break
@@ -26,10 +36,12 @@ func (r *Runner) Run(ctx context.Context) {
 			if !r.persist(ctx, g) {
 				break
 			}
-			wait = retryFirst
 		}
 		r.setDown(true)
-		if !pause(ctx, wait) {
+		if time.Since(begun) > retryMost {
+			wait = retryFirst
+		}
+		if !pause.For(ctx, wait) {
 			return
 		}
 		wait = min(2*wait, retryMost)
@@ -48,7 +60,7 @@ func (r *Runner) persist(ctx context.Context, g guestapi.Event) bool {
 		if ctx.Err() == nil {
 			r.o.Logger.Error("record an event", "command", g.Command, "err", err)
 		}
-		if !pause(ctx, wait) {
+		if !pause.For(ctx, wait) {
 			return false
 		}
 	}
@@ -62,18 +74,6 @@ func (r *Runner) setDown(down bool) {
 		r.down = down
 		close(r.changed)
 		r.changed = make(chan struct{})
-	}
-}
-
-// pause waits for d. It returns false if the context ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 
@@ -98,7 +98,7 @@ func (r *Runner) keep(ctx context.Context, g guestapi.Event) error {
 		return r.finish(ctx, e, g)
 	case space:
 		ev := record.Event{Event: cellhold.Event{Time: g.Time, Command: g.Command, Type: g.Type, Content: g.Content}, Boot: r.o.Boot, Source: g.Seq}
-		err = r.append(ctx, []record.Event{ev})
+		err = r.append(ctx, []record.Event{ev}, func() {})
 	}
 	if err == nil {
 		r.apply(e, g, space)
@@ -184,8 +184,9 @@ func (r *Runner) finish(ctx context.Context, e *entry, g guestapi.Event) error {
 	return nil
 }
 
-// endAs records the ends of commands, with their last events, and wakes their waiters. The caller must hold
-// rec.
+// endAs records the ends of commands, with their last events, and wakes their waiters. A command is no longer running
+// when the log shows its last event: otherwise a reader that begins after this event would wait for it. The caller must
+// hold rec.
 func (r *Runner) endAs(ctx context.Context, dones map[*entry]cellhold.CommandDoneContent, ends ...record.Event) error {
 	var evs []record.Event
 	var commands []*record.Command
@@ -203,16 +204,17 @@ func (r *Runner) endAs(ctx context.Context, dones map[*entry]cellhold.CommandDon
 		evs = append(evs, end)
 	}
 	r.mu.Unlock()
-	if err := r.append(ctx, evs, commands...); err != nil {
+	if err := r.append(ctx, evs, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for _, c := range commands {
+			e := entries[c.ID]
+			e.command = *c
+			delete(r.running, c.ID)
+		}
+	}, commands...); err != nil {
 		return err
 	}
-	r.mu.Lock()
-	for _, c := range commands {
-		e := entries[c.ID]
-		e.command = *c
-		delete(r.running, c.ID)
-	}
-	r.mu.Unlock()
 	if r.o.Done != nil {
 		r.o.Done() // called first, so that waiters find the session up to date
 	}
@@ -222,8 +224,8 @@ func (r *Runner) endAs(ctx context.Context, dones map[*entry]cellhold.CommandDon
 	return nil
 }
 
-// append records events and the commands that they changed.
-func (r *Runner) append(ctx context.Context, evs []record.Event, commands ...*record.Command) error {
+// append records events and the commands that they changed. It calls recorded before the log shows the events.
+func (r *Runner) append(ctx context.Context, evs []record.Event, recorded func(), commands ...*record.Command) error {
 	return r.o.Log.AppendWith(ctx, evs, func(ctx context.Context, evs []record.Event) error {
 		records := make([]record.Command, 0, len(commands))
 		for _, c := range commands {
@@ -240,7 +242,11 @@ func (r *Runner) append(ctx context.Context, evs []record.Event, commands ...*re
 			}
 			records = append(records, *c)
 		}
-		return r.o.Journal.AppendCommands(ctx, r.o.Session, evs, records...)
+		err := r.o.Journal.AppendCommands(ctx, r.o.Session, evs, records...)
+		if err == nil {
+			recorded()
+		}
+		return err
 	})
 }
 

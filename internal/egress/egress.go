@@ -29,6 +29,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/guestapi"
+	"cellhold/internal/pause"
 )
 
 const (
@@ -43,7 +44,7 @@ const (
 	attemptBurst = 100
 	// answerTime bounds the time to write one answer, and the time to record one attempt.
 	answerTime = 10 * time.Second
-	// firstRetry and lastRetry are the shortest and longest pause after a failure of Next.
+	// firstRetry and lastRetry are the shortest and longest wait after a failure of Next.
 	firstRetry = 100 * time.Millisecond
 	lastRetry  = 5 * time.Second
 )
@@ -118,7 +119,7 @@ func (g *Gate) Run(ctx context.Context) {
 	slots := make(chan struct{}, maxConns)
 	waiting := make(chan struct{}, idleConns)
 	pace := rate.NewLimiter(attemptRate, attemptBurst)
-	pause := firstRetry
+	wait := firstRetry
 	for {
 		if !acquire(ctx, slots) || !acquire(ctx, waiting) || pace.Wait(ctx) != nil {
 			return
@@ -128,13 +129,13 @@ func (g *Gate) Run(ctx context.Context) {
 			<-slots
 			<-waiting
 			g.o.Logger.Debug("the guest accepts no connection", "err", err)
-			if !sleep(ctx, pause) {
+			if !pause.For(ctx, wait) {
 				return
 			}
-			pause = min(2*pause, lastRetry)
+			wait = min(2*wait, lastRetry)
 			continue
 		}
-		pause = firstRetry
+		wait = firstRetry
 		run.Go(func() {
 			defer func() { <-slots }()
 			g.serve(ctx, c, sync.OnceFunc(func() { <-waiting }))
@@ -146,18 +147,6 @@ func (g *Gate) Run(ctx context.Context) {
 func acquire(ctx context.Context, places chan struct{}) bool {
 	select {
 	case places <- struct{}{}:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// sleep waits for d. It returns false if the context ends first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
 		return true
 	case <-ctx.Done():
 		return false
@@ -193,6 +182,9 @@ type guestConn struct {
 }
 
 func (c *guestConn) Read(p []byte) (int, error) { return c.r.Read(p) }
+
+// CloseWrite tells the guest that no more data follows.
+func (c *guestConn) CloseWrite() error { return closeWrite(c.Conn) }
 
 // attempt is one request and its outcome.
 type attempt struct {

@@ -58,7 +58,7 @@ func (a *attempt) carry(ctx context.Context, guest, out net.Conn) {
 			end(err)
 			return
 		}
-		closeWrite(to)
+		_ = closeWrite(to)
 	}
 	var run sync.WaitGroup
 	run.Go(func() { one(out, guest, &a.record.Sent) })
@@ -131,18 +131,16 @@ func isTimeout(err error) bool {
 	return ok && ne.Timeout()
 }
 
-// abort ends a connection at once. Closing a stream of the link ends only one direction; the deadline ends a read of the
-// other.
+// abort ends a connection at once. The deadline ends reads and writes that wait.
 func abort(c net.Conn) {
 	_ = c.SetDeadline(time.Unix(1, 0))
 	_ = c.Close()
 }
 
-// closeWrite tells the other end that no more data follows. A stream of the link does that on Close.
-func closeWrite(c net.Conn) {
+// closeWrite tells the other end that no more data follows.
+func closeWrite(c net.Conn) error {
 	if half, ok := c.(interface{ CloseWrite() error }); ok {
-		_ = half.CloseWrite()
-		return
+		return half.CloseWrite()
 	}
-	_ = c.Close()
+	return c.Close()
 }

@@ -127,6 +127,9 @@ type replayed struct {
 
 func (r *replayed) Read(p []byte) (int, error) { return r.r.Read(p) }
 
+// CloseWrite tells the other end that no more data follows.
+func (r *replayed) CloseWrite() error { return closeWrite(r.Conn) }
+
 // counted counts and limits the guest's data on a connection whose HTTP requests are forwarded. The HTTP server
 // sets the deadlines of the connection.
 type counted struct {

@@ -58,7 +58,7 @@ func (a *attempt) relay(ctx context.Context, h Host, guest, out net.Conn, secure
 	defer transport.CloseIdleConnections()
 	proxy := &httputil.ReverseProxy{
 		Rewrite: r.rewrite, Transport: transport, FlushInterval: -1,
-		ErrorHandler: r.failed, ErrorLog: silent,
+		ModifyResponse: r.confirmUpgrade, ErrorHandler: r.failed, ErrorLog: silent,
 	}
 	server := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) { r.serve(proxy, w, q) }),
@@ -104,6 +104,7 @@ func (r *relay) serve(proxy http.Handler, w http.ResponseWriter, q *http.Request
 		http.Error(w, "The method TRACE is not allowed.", http.StatusMethodNotAllowed)
 		return
 	}
+	limitUpgrade(q)
 	proxy.ServeHTTP(w, q)
 }
 

@@ -216,12 +216,19 @@ func TestASecondRequestForAnotherHostIsRefused(t *testing.T) {
 	if status, body := get(t, c, "evil.example"); status != http.StatusMisdirectedRequest {
 		t.Errorf("a second request for another host: got status %d with %s, want 421", status, body)
 	}
+
+	c, _ = r.ask("example.com", s.port)
+	fmt.Fprintf(c, "GET /x HTTP/1.1\r\nHost: %s\r\n\r\nGET /y HTTP/1.1\r\nHost: evil.example\r\n\r\n", host)
+	if got, err := io.ReadAll(c); err != nil || !strings.Contains(string(got), host+" /x") || !strings.Contains(string(got), " 421 ") || strings.Contains(string(got), "/y") {
+		t.Errorf("two requests at once: got %s, %v; want the answer to the first and status 421", got, err)
+	}
 }
 
 func TestWebPortsPassOnlyTLSAndHTTP(t *testing.T) {
 	s := newSite(t, false)
 	r := webRig(t, s, list(t, "example.com"), nil)
-	for _, text := range []string{"SSH-2.0-x\r\n", "\x16garbage that is not a ClientHello of TLS", "\x16\x03\x01\xff\xff" + strings.Repeat("a", 40000), "GET / HTTP/1.1\r\nHost: example.com@evil.example\r\n\r\n", "CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example\r\n\r\n"} {
+	for _, text := range []string{"SSH-2.0-x\r\n", "\x16garbage that is not a ClientHello of TLS", "\x16\x03\x01\xff\xff" + strings.Repeat("a", 40000), "GET / HTTP/1.1\r\nHost: example.com@evil.example\r\n\r\n", "CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+		"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET http://evil.example/x HTTP/1.1\r\nHost: example.com\r\n\r\n"} {
 		c, _ := r.ask("example.com", s.port)
 		_, _ = io.WriteString(c, text)
 		if b, _ := io.ReadAll(c); strings.Contains(string(b), " 200 ") || strings.Contains(string(b), "/x") {

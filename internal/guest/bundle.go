@@ -15,18 +15,13 @@ import (
 )
 
 const (
-	// maxTypes bounds the MIME types of one output, and the entries of its metadata. Real outputs have up
-	// to 5.
-	maxTypes = 64
-	// maxKey bounds a MIME type, a name in the metadata and a display id.
-	maxKey = 256
 	// maxOddText bounds, in characters, the text that replaces values whose keys are not MIME types.
 	maxOddText = 64 << 10
-	// maxLines bounds a text that comes as a list of lines.
+	// maxLines bounds a text that comes as a list of lines. A longer list becomes its JSON.
 	maxLines = 200_000
-	// maxDepth bounds the nesting of an event's JSON. Figures stay below 30. Encoders and parsers of some
-	// languages fail at a few hundred levels.
-	maxDepth = 100
+	// maxLevels bounds the nesting of all JSON of the agent. An event is one level around its content. The description of
+	// a language is one level deeper in an event than in the kernel's message.
+	maxLevels = guestapi.MaxLevels + 2
 )
 
 // mimePattern matches type/subtype and parameters without spaces, in printable ASCII.
@@ -36,13 +31,13 @@ var mimePattern = lazy.Regexp(`^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(;[A-
 // string; a value that is not text becomes its JSON. Values under keys that are not MIME types become the
 // plain text if there is no other. Values that cannot be made valid are left out.
 func checkBundle(c *cellhold.DisplayContent) error {
-	if len(c.Data) > maxTypes || len(c.Metadata) > maxTypes { // the agent never sends more
-		return errContent
+	if n := max(len(c.Data), len(c.Metadata)); n > guestapi.MaxTypes {
+		return tooMany("types or entries of metadata", n, guestapi.MaxTypes)
 	}
 	data := make(map[string]json.RawMessage, len(c.Data))
 	var odd []string
 	for _, mime := range slices.Sorted(maps.Keys(c.Data)) {
-		if len(mime) > maxKey || !mimePattern().MatchString(mime) {
+		if len(mime) > guestapi.MaxName || !mimePattern().MatchString(mime) {
 			odd = append(odd, mime)
 			continue
 		}
@@ -57,7 +52,7 @@ func checkBundle(c *cellhold.DisplayContent) error {
 	}
 	metadata := make(map[string]json.RawMessage, len(c.Metadata))
 	for name, v := range c.Metadata {
-		if name != "" && len(name) <= maxKey && !strings.ContainsFunc(name, isControl) {
+		if name != "" && len(name) <= guestapi.MaxName && !strings.ContainsFunc(name, isControl) {
 			metadata[name] = cleanJSON(v)
 		}
 	}
@@ -102,11 +97,21 @@ func mimeValue(mime string, v json.RawMessage) json.RawMessage {
 	if bytes.Equal(v, []byte("null")) {
 		return nil
 	}
+	if isPlain(v) {
+		return v
+	}
 	raw, err := encode(textOf(v))
 	if err != nil {
 		return nil
 	}
 	return raw
+}
+
+// isPlain reports whether a value is a string in which each character stands for itself, also for encode. This is the
+// usual case.
+func isPlain(v json.RawMessage) bool {
+	return v[0] == '"' && bytes.IndexByte(v, '\\') < 0 && utf8.Valid(v) &&
+		!bytes.Contains(v, []byte("\u2028")) && !bytes.Contains(v, []byte("\u2029"))
 }
 
 // textOf returns a value as text: a string, the joined lines of a list, and JSON for all else.
@@ -174,10 +179,16 @@ func isLow(b []byte) bool {
 	return (b[2] == 'd' || b[2] == 'D') && strings.IndexByte("cdefCDEF", b[3]) >= 0
 }
 
-// fits reports whether JSON has at most wide commas in its first depth levels, and at most maxDepth levels. It is
+// fits reports whether JSON has at most wide commas in its first depth levels, and at most maxLevels levels. It is
 // exact for valid JSON. It must run before the decoder: decoded, a megabyte of empty values takes a hundred
 // megabytes of memory.
 func fits(b []byte, depth, wide int) bool {
+	_, ok := scan(b, depth, wide)
+	return ok
+}
+
+// scan is fits, and also returns the number of levels. It stops at the first excess.
+func scan(b []byte, depth, wide int) (levels int, ok bool) {
 	level, commas, quoted := 0, 0, false
 	for i := 0; i < len(b); i++ {
 		switch c := b[i]; {
@@ -187,16 +198,17 @@ func fits(b []byte, depth, wide int) bool {
 			quoted = !quoted
 		case quoted:
 		case c == '{' || c == '[':
-			if level++; level > maxDepth {
-				return false
+			level++
+			if levels = max(levels, level); levels > maxLevels {
+				return levels, false
 			}
 		case c == '}' || c == ']':
 			level--
 		case c == ',' && level <= depth:
 			if commas++; commas > wide {
-				return false
+				return levels, false
 			}
 		}
 	}
-	return true
+	return levels, true
 }

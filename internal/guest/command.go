@@ -27,10 +27,33 @@ func commandPath(id cellhold.CommandID) string {
 }
 
 // Start starts a command. If the same command was started before, Start returns no error, and the command does not
-// run again. If the program cannot be started, the command ends with an exit status, and Start returns no error.
-func (c Commands) Start(ctx context.Context, id cellhold.CommandID, r guestapi.StartCommand) error {
-	return about("start", id, c.client.send(ctx, request{method: http.MethodPut, path: commandPath(id)}, r))
+// run again. If the program cannot be started, the command ends with an exit status, and Start returns no error. pid is
+// the process id in the sandbox. It is 0 if no process runs, and if the agent is of an earlier version.
+func (c Commands) Start(ctx context.Context, id cellhold.CommandID, r guestapi.StartCommand) (pid int, err error) {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return 0, about("start", id, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	resp, err := c.client.do(ctx, request{method: http.MethodPut, path: commandPath(id), body: bytes.NewReader(b)})
+	if err != nil {
+		return 0, about("start", id, err)
+	}
+	defer resp.Body.Close()
+	var started guestapi.Started
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxProblem))
+	if err != nil || len(text) == 0 { // the command has started, whatever the answer says
+		return 0, nil
+	}
+	if json.Unmarshal(text, &started) != nil || started.PID < 0 || started.PID > maxPID {
+		return 0, about("start", id, invalidData("the process id of a command"))
+	}
+	return started.PID, nil
 }
+
+// maxPID is the highest process id of Linux.
+const maxPID = 1 << 22
 
 // Kill ends a command and its processes, and returns when it has ended. If the command has ended before,
 // Kill returns no error.
@@ -101,14 +124,14 @@ func (c Commands) read(ctx context.Context, after int64, yield func(guestapi.Eve
 	defer resp.Body.Close()
 	lines := bufio.NewReaderSize(resp.Body, 64<<10) // the amount that the agent writes at once
 	for {
-		line, err := readLine(lines, maxCommandEvent)
+		line, whole, err := readLine(lines, commandEvents.maxLine)
 		if err != nil {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
 			return err
 		}
-		e, err := parseCommandEvent(line, after)
+		e, err := commandEvents.parse(line, whole, after)
 		if err != nil {
 			return err
 		}
@@ -123,48 +146,38 @@ func (c Commands) read(ctx context.Context, after int64, yield func(guestapi.Eve
 	}
 }
 
-const (
-	// maxCommandEvent bounds the line of one event: the largest piece of output, with six bytes of JSON for each
-	// byte, and the other fields.
-	maxCommandEvent = 6*guestapi.MaxStream + 4<<10
-	// maxCommandCommas bounds the fields of such an event. The agent's events have about ten.
-	maxCommandCommas = 100
-)
+// maxCommandEvent bounds the line of one event: the largest piece of output, with six bytes of JSON for each byte, and
+// the other fields.
+const maxCommandEvent = 6*guestapi.MaxStream + guestapi.MaxHead
 
-// commandChecks is checks for the events of commands.
-var commandChecks = map[cellhold.EventType]func(json.RawMessage) (json.RawMessage, error){
-	cellhold.EventStream:        rewrite(checkCommandStream),
-	cellhold.EventOutputDropped: rewrite(checkDropped),
-	cellhold.EventCommandDone:   rewrite(checkCommandDone),
+// commandEvents is the source of the events of commands.
+var commandEvents = eventSource{maxLine: maxCommandEvent, names: namesCommand, note: commandNote,
+	checks: map[cellhold.EventType]func(json.RawMessage) (json.RawMessage, error){
+		cellhold.EventStream:        rewrite(checkCommandStream),
+		cellhold.EventOutputDropped: rewrite(checkDropped),
+		cellhold.EventCommandDone:   rewrite(checkCommandDone),
+	}}
+
+func namesCommand(e *guestapi.Event) bool {
+	e.Cell = ""
+	return cellPattern().MatchString(string(e.Command))
 }
 
-// parseCommandEvent is parseEvent for the events of commands.
-func parseCommandEvent(line []byte, after int64) (guestapi.Event, error) {
-	var e guestapi.Event
-	if !fits(line, eventLevels, maxCommandCommas) {
-		return e, invalidData("an event that is too deep or too wide")
+// commandNote counts an output as dropped, because a note must not look like output of the program. The end of a command
+// stays an end, so that the command does not run for ever.
+func commandNote(t cellhold.EventType, why string, size int) (cellhold.EventType, any) {
+	if t == cellhold.EventCommandDone {
+		return t, cellhold.CommandDoneContent{Status: cellhold.CommandLost, Cause: "The agent's report of the end was refused, because " + why + "."}
 	}
-	if err := json.Unmarshal(line, &e); err != nil {
-		return guestapi.Event{}, invalidData("an event that is not the expected JSON")
-	}
-	if e.Seq <= after {
-		return guestapi.Event{}, invalidData(fmt.Sprintf("event %d after event %d", e.Seq, after))
-	}
-	check := commandChecks[e.Type]
-	if check == nil || !cellPattern().MatchString(string(e.Command)) {
-		return guestapi.Event{Seq: e.Seq}, nil
-	}
-	content, err := check(e.Content)
-	if err != nil {
-		return guestapi.Event{Seq: e.Seq}, nil
-	}
-	e.Content, e.Time, e.Cell = content, plausible(e.Time), ""
-	return e, nil
+	return cellhold.EventOutputDropped, cellhold.OutputDroppedContent{Bytes: int64(size), Messages: 1, Reason: "An output was left out, because " + why + "."}
 }
 
 func checkCommandStream(c *cellhold.StreamContent) error {
-	if c.Name != "stdout" && c.Name != "stderr" || len(c.Text)+len(c.Data) > guestapi.MaxStream || c.Text != "" && c.Data != nil {
+	if c.Name != "stdout" && c.Name != "stderr" || c.Text != "" && c.Data != nil {
 		return errContent
+	}
+	if n := len(c.Text) + len(c.Data); n > guestapi.MaxStream {
+		return tooMany("bytes", n, guestapi.MaxStream)
 	}
 	return nil
 }

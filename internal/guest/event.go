@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"cellhold"
@@ -13,7 +14,7 @@ import (
 	"cellhold/internal/lazy"
 )
 
-// Bounds of events.
+// Limits of values that are replaced or cut. The bounds that make the host leave out an event are in guestapi.
 const (
 	// maxAhead and maxPast bound the error of an event's time. Clocks differ by little, and a sandbox waits
 	// at most some days without a server. A time outside these bounds is replaced by the current time.
@@ -21,15 +22,6 @@ const (
 	maxPast  = 30 * 24 * time.Hour
 	// maxCount bounds counters of the guest, so that sums cannot overflow.
 	maxCount = 1 << 40
-	// maxInfoText bounds names in the kernel's description, and maxLanguageInfo its language_info.
-	maxInfoText     = 200
-	maxLanguageInfo = 16 << 10
-	// maxTraceLines bounds the lines of a traceback. The agent cuts tracebacks at 128 KiB, and counts at least 16
-	// bytes for each line.
-	maxTraceLines = 20_000
-	// eventLevels is the depth of an event's own fields: the event, its content, and the maps and lists in the
-	// content.
-	eventLevels = 3
 )
 
 var (
@@ -37,7 +29,8 @@ var (
 	namePattern = lazy.Regexp(`^[A-Za-z0-9_-]+$`)
 )
 
-var errContent = errors.New("content that does not match the type")
+// errContent is the reason for a refused event, as the end of a sentence. So are the errors of all checks.
+var errContent = errors.New("its content does not have the form of its type")
 
 func validName(s string, most int) bool { return len(s) <= most && namePattern().MatchString(s) }
 
@@ -51,37 +44,6 @@ func validState(s cellhold.KernelState) bool {
 	}, s)
 }
 
-// parseEvent checks one line. It fails if the line is not an event, or if its number is not above after. Then
-// the caller must stop reading from the agent. If the caller must skip the event, parseEvent returns only its
-// number, without a type.
-func parseEvent(line []byte, after int64) (guestapi.Event, error) {
-	var e guestapi.Event
-	if !fits(line, eventLevels, maxTraceLines) {
-		return e, invalidData("an event that is too deep or too wide")
-	}
-	if err := json.Unmarshal(line, &e); err != nil {
-		return guestapi.Event{}, invalidData("an event that is not the expected JSON")
-	}
-	if e.Seq <= after {
-		return guestapi.Event{}, invalidData(fmt.Sprintf("event %d after event %d", e.Seq, after))
-	}
-	skip := guestapi.Event{Seq: e.Seq}
-	check := checks[e.Type]
-	if check == nil || !validCell(e.Cell, e.Type == cellhold.EventKernelState) {
-		return skip, nil
-	}
-	content, err := check(e.Content)
-	if err != nil {
-		return skip, nil
-	}
-	e.Content = content
-	e.Time = plausible(e.Time)
-	if e.Type == cellhold.EventKernelState {
-		e.Cell = ""
-	}
-	return e, nil
-}
-
 // plausible replaces a time that is far from the current time. Encoders refuse some of these times.
 func plausible(t time.Time) time.Time {
 	now := time.Now().UTC()
@@ -91,9 +53,8 @@ func plausible(t time.Time) time.Time {
 	return t.UTC()
 }
 
-// checks has a function for each type that a guest can send. It decodes the content and encodes only the
-// fields of the type.
-var checks = map[cellhold.EventType]func(json.RawMessage) (json.RawMessage, error){
+// kernelChecks are the checks of the events of a kernel.
+var kernelChecks = map[cellhold.EventType]func(json.RawMessage) (json.RawMessage, error){
 	cellhold.EventKernelState:       rewrite(checkKernelState),
 	cellhold.EventCellStarted:       rewrite(checkCellStarted),
 	cellhold.EventStream:            rewrite(checkStream),
@@ -132,7 +93,7 @@ func rewriteAs[C any](check func(*C) error, form func(*C) any) func(json.RawMess
 			b, err = encode(form(c))
 		}
 		if len(b) > guestapi.MaxEvent {
-			return nil, errContent
+			return nil, tooMany("bytes", len(b), guestapi.MaxEvent)
 		}
 		return b, err
 	}
@@ -159,9 +120,9 @@ func checkKernelState(c *cellhold.KernelStateContent) error {
 	c.Exit, c.Signal = clamp(c.Exit), clamp(c.Signal)
 	if i := c.Info; i != nil {
 		for _, s := range []*string{&i.Name, &i.DisplayName, &i.Language} {
-			*s = firstRunes(sentence(*s), maxInfoText)
+			*s = firstRunes(sentence(*s), guestapi.MaxInfoText)
 		}
-		if len(i.LanguageInfo) > maxLanguageInfo || len(i.LanguageInfo) == 0 || i.LanguageInfo[0] != '{' {
+		if len(i.LanguageInfo) > guestapi.MaxLanguageInfo || len(i.LanguageInfo) == 0 || i.LanguageInfo[0] != '{' {
 			i.LanguageInfo = json.RawMessage("{}")
 		}
 		i.LanguageInfo = cleanJSON(i.LanguageInfo)
@@ -190,29 +151,42 @@ func checkCellDone(c *cellhold.CellDoneContent) error {
 			c.Usage = &cellhold.Usage{CPU: new(min(max(*cpu, 0), maxCount))}
 		}
 	}
-	return checkCellFiles(c.Files)
+	var invalid bool
+	c.Files, invalid = checkCellFiles(c.Files)
+	c.MoreFiles = c.MoreFiles || invalid
+	return nil
 }
 
 // checkInputRequest bounds the length of the prompt. It keeps control characters, as in all output: the
 // program that shows the prompt must handle them.
 func checkInputRequest(c *cellhold.InputRequestContent) error {
 	if len(c.Prompt) > guestapi.MaxPrompt {
-		return errContent
+		return tooMany("bytes", len(c.Prompt), guestapi.MaxPrompt)
 	}
 	return nil
 }
 
 func checkStream(c *cellhold.StreamContent) error {
-	if c.Name != "stdout" && c.Name != "stderr" || len(c.Text) > guestapi.MaxStream {
+	if c.Name != "stdout" && c.Name != "stderr" {
 		return errContent
+	}
+	if len(c.Text) > guestapi.MaxStream {
+		return tooMany("bytes", len(c.Text), guestapi.MaxStream)
 	}
 	c.Data = nil // cells have only text
 	return nil
 }
 
+// checkError keeps the name and the text of an exception whose other parts are too large.
 func checkError(c *cellhold.ErrorContent) error {
-	if len(c.Traceback) > maxTraceLines {
-		return errContent
+	c.Name, c.Value = firstBytes(c.Name, guestapi.MaxErrorText), firstBytes(c.Value, guestapi.MaxErrorText)
+	size := 0
+	for _, line := range c.Traceback {
+		size += len(line) + guestapi.TracebackLine
+	}
+	if size > guestapi.MaxTraceback {
+		c.Traceback = []string{fmt.Sprintf("[A traceback of %d lines and %d bytes was left out; the limit is %d bytes.]",
+			len(c.Traceback), size-len(c.Traceback)*guestapi.TracebackLine, guestapi.MaxTraceback)}
 	}
 	if c.Traceback == nil {
 		c.Traceback = []string{}
@@ -223,6 +197,7 @@ func checkError(c *cellhold.ErrorContent) error {
 func checkDropped(c *cellhold.OutputDroppedContent) error {
 	c.Bytes = min(max(c.Bytes, 0), maxCount)
 	c.Messages = min(max(c.Messages, 0), maxCount)
+	c.Reason = "" // only the host refuses output
 	return nil
 }
 
@@ -237,7 +212,7 @@ func checkResult(c *cellhold.DisplayContent) error {
 }
 
 func checkDisplay(c *cellhold.DisplayContent) error {
-	if c.Transient != nil && (c.Transient.DisplayID == "" || len(c.Transient.DisplayID) > maxKey) {
+	if c.Transient != nil && (c.Transient.DisplayID == "" || len(c.Transient.DisplayID) > guestapi.MaxName) {
 		c.Transient = nil
 	}
 	return checkBundle(c)
@@ -277,4 +252,12 @@ func firstRunes(s string, n int) string {
 		return string(r[:n])
 	}
 	return s
+}
+
+// firstBytes returns the first n bytes of a text, or fewer so that no character is cut.
+func firstBytes(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "")
 }

@@ -2,6 +2,7 @@ package guest
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -15,7 +16,7 @@ import (
 func parse(t *testing.T, typ cellhold.EventType, content string) guestapi.Event {
 	t.Helper()
 	line := fmt.Sprintf(`{"seq":2,"time":%q,"cell":"c1","type":%q,"content":%s}`, time.Now().Format(time.RFC3339), typ, content)
-	e, err := parseEvent([]byte(line), 1)
+	e, err := kernelEvents.parse([]byte(line), true, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,32 +72,65 @@ func TestADisplayThatGrowsTooLargeIsReplacedByANote(t *testing.T) {
 	}
 }
 
-func TestContentThatDoesNotMatchItsTypeIsSkipped(t *testing.T) {
+func TestANoteReplacesContentThatDoesNotMatchItsType(t *testing.T) {
 	tests := []struct {
 		name    string
 		typ     cellhold.EventType
 		content string
+		reason  string
 	}{
-		{"a type of the host's own", "session_ended", `{"reason":"asked"}`},
-		{"another of the host's own", "cell_queued", `{"position":1}`},
-		{"an unknown type", "comm_open", `{}`},
-		{"a stream of another name", "stream", `{"name":"stdin","text":"x"}`},
-		{"an end that only the host can know", "cell_done", `{"status":"oom"}`},
-		{"another end of the host", "cell_done", `{"status":"lost"}`},
-		{"a missing status", "cell_done", `{"status":""}`},
-		{"a death that only the host can know", "kernel_state", `{"state":"dead","cause":"oom"}`},
-		{"an unknown state", "kernel_state", `{"state":"happy"}`},
-		{"content that is not an object", "clear_output", `null`},
-		{"a field of another type", "clear_output", `{"wait":"yes"}`},
-		{"too long a text", "stream", `{"name":"stdout","text":"` + strings.Repeat("x", guestapi.MaxStream+1) + `"}`},
-		{"too many types", "display_data", `{"data":{` + keys(maxTypes+1) + `}}`},
+		{"a type of the host's own", "session_ended", `{"reason":"asked"}`, "its type is unknown"},
+		{"another of the host's own", "cell_queued", `{"position":1}`, "its type is unknown"},
+		{"an unknown type", "comm_open", `{}`, "its type is unknown"},
+		{"a stream of another name", "stream", `{"name":"stdin","text":"x"}`, "its content does not have the form of its type"},
+		{"content that is not an object", "clear_output", `null`, "its content does not have the form of its type"},
+		{"a field of another type", "clear_output", `{"wait":"yes"}`, "its content does not have the form of its type"},
+		{"too long a text", "stream", `{"name":"stdout","text":"` + strings.Repeat("x", guestapi.MaxStream+1) + `"}`, "it has 131073 bytes; the limit is 131072"},
+		{"too long a question", "input_request", `{"prompt":"` + strings.Repeat("x", guestapi.MaxPrompt+1) + `"}`, "it has 4097 bytes; the limit is 4096"},
+		{"too many types", "display_data", `{"data":{` + keys(guestapi.MaxTypes+1) + `}}`, "it has 65 types or entries of metadata; the limit is 64"},
+		{"no JSON", "display_data", `{"data":{]`, "its content does not have the form of its type"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if e := parse(t, test.typ, test.content); e.Type != "" || e.Seq != 2 {
-				t.Errorf("got %s %.100s", e.Type, e.Content)
+			e := parse(t, test.typ, test.content)
+			if e.Type != cellhold.EventDisplayData || e.Cell != "c1" || e.Seq != 2 || !strings.Contains(string(e.Content), "An output was left out, because "+test.reason) {
+				t.Errorf("got %s %.200s", e.Type, e.Content)
 			}
 		})
+	}
+}
+
+func TestARefusedEndEndsTheCell(t *testing.T) {
+	for _, content := range []string{`{"status":"oom"}`, `{"status":"lost"}`, `{"status":""}`, `[]`, strings.Repeat("[", 500)} {
+		e := parse(t, cellhold.EventCellDone, content)
+		var c cellhold.CellDoneContent
+		if json.Unmarshal(e.Content, &c) != nil || e.Type != cellhold.EventCellDone || c.Status != cellhold.StatusError || !strings.Contains(c.Cause, "was refused, because it") {
+			t.Errorf("%.50s became %s %s", content, e.Type, e.Content)
+		}
+	}
+}
+
+func TestARefusedStateOfAKernelIsSkipped(t *testing.T) {
+	for _, content := range []string{`{"state":"dead","cause":"oom"}`, `{"state":"happy"}`, `7`} {
+		if e := parse(t, cellhold.EventKernelState, content); e.Type != "" || e.Seq != 2 {
+			t.Errorf("%s became %s %s", content, e.Type, e.Content)
+		}
+	}
+}
+
+func TestInvalidFilesOfACellAreLeftOut(t *testing.T) {
+	file := func(p string) string { return `{"path":"` + p + `","size":1,"modified":"2026-01-02T03:04:05Z"}` }
+	many := strings.TrimSuffix(strings.Repeat(file("/workspace/x")+",", guestapi.MaxCellFiles+1), ",")
+	for list, want := range map[string]int{
+		file("/workspace/a") + "," + file("../b") + "," + file("/workspace/c"): 2,
+		file("/" + strings.Repeat("x", guestapi.MaxFilePath)):                  0,
+		many: guestapi.MaxCellFiles,
+	} {
+		e := parse(t, cellhold.EventCellDone, `{"status":"ok","files":[`+list+`]}`)
+		var c cellhold.CellDoneContent
+		if json.Unmarshal(e.Content, &c) != nil || c.Status != cellhold.StatusOK || len(c.Files) != want || !c.MoreFiles {
+			t.Errorf("%.100s: %s with %d files, want %d", list, c.Status, len(c.Files), want)
+		}
 	}
 }
 
@@ -108,18 +142,21 @@ func keys(n int) string {
 	return strings.TrimSuffix(b.String(), ",")
 }
 
-func TestAnEventThatBreaksTheProtocolIsAnError(t *testing.T) {
-	deep := strings.Repeat("[", 150) + strings.Repeat("]", 150)
-	wide := `{"ename":"","evalue":"","traceback":["` + strings.Repeat(`","`, 30_000) + `"]}`
+// TestDataThatCannotBeSkippedIsAnErrorOfTheProtocol: a retry would get the same data.
+func TestDataThatCannotBeSkippedIsAnErrorOfTheProtocol(t *testing.T) {
 	for name, line := range map[string]string{
-		"no JSON":           `hello`,
-		"the same number":   `{"seq":5,"type":"clear_output","cell":"c","content":{}}`,
-		"an earlier number": `{"seq":-1,"type":"clear_output","cell":"c","content":{}}`,
-		"too deep":          `{"seq":6,"type":"display_data","cell":"c","content":{"data":{"application/json":` + deep + `}}}`,
-		"too wide":          `{"seq":6,"type":"error","cell":"c","content":` + wide + `}`,
+		"no JSON":             `hello`,
+		"nothing":             ``,
+		"no number":           `{"type":"clear_output","cell":"c","content":{}}`,
+		"a number as text":    `{"seq":"6","type":"clear_output","cell":"c","content":{}}`,
+		"the same number":     `{"seq":5,"type":"clear_output","cell":"c","content":{}}`,
+		"an earlier number":   `{"seq":-1,"type":"clear_output","cell":"c","content":{}}`,
+		"too deep, the same":  `{"seq":5,"type":"clear_output","cell":"c","content":` + strings.Repeat("[", 150),
+		"the number too late": `{"content":` + strings.Repeat("[", 150) + strings.Repeat("]", 150) + `,"seq":6}`,
+		"too deep a number":   `{"seq":` + strings.Repeat("[", 150) + strings.Repeat("]", 150) + `,"content":{}}`,
 	} {
-		if _, err := parseEvent([]byte(line), 5); cellhold.KindOf(err) != cellhold.Internal {
-			t.Errorf("%s: %v, want an error", name, err)
+		if e, err := kernelEvents.parse([]byte(line), true, 5); !errors.Is(err, guestapi.ErrForm) || cellhold.KindOf(err) != cellhold.Internal {
+			t.Errorf("%s: %+v, %v, want an error of the protocol", name, e, err)
 		}
 	}
 }
@@ -127,7 +164,7 @@ func TestAnEventThatBreaksTheProtocolIsAnError(t *testing.T) {
 func TestTimesOfOtherCenturiesAreReplaced(t *testing.T) {
 	for _, when := range []string{"9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00Z", "2999-01-01T00:00:00Z"} {
 		line := `{"seq":1,"time":"` + when + `","type":"clear_output","cell":"c","content":{}}`
-		e, err := parseEvent([]byte(line), 0)
+		e, err := kernelEvents.parse([]byte(line), true, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,10 +184,10 @@ func checkParsed(t *testing.T, e guestapi.Event) {
 	if err != nil || len(e.Content) > guestapi.MaxEvent || !fits(b, 0, 0) {
 		t.Fatalf("the event cannot be encoded: %v %.200s", err, e.Content)
 	}
-	if checks[e.Type] == nil || !validCell(e.Cell, e.Type == cellhold.EventKernelState) {
+	if kernelChecks[e.Type] == nil || !validCell(e.Cell, e.Type == cellhold.EventKernelState) {
 		t.Fatalf("type %q of cell %q", e.Type, e.Cell)
 	}
-	again, err := checks[e.Type](e.Content)
+	again, err := kernelChecks[e.Type](e.Content)
 	if err != nil || string(again) != string(e.Content) {
 		t.Fatalf("a second check changes the event: %v\n%s\n%s", err, e.Content, again)
 	}
@@ -170,7 +207,7 @@ func FuzzEvent(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {
-		e, err := parseEvent(line, 0)
+		e, err := kernelEvents.parse(line, true, 0)
 		if err == nil {
 			checkParsed(t, e)
 		}

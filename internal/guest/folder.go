@@ -180,19 +180,60 @@ func validVersion(v string) bool {
 	return v != "" && len(v) <= maxVersion && strings.Trim(v, "0123456789abcdef-") == ""
 }
 
-// ReadAt opens length bytes of a file from an offset, if the file still has the version. The reader fails
+// Open opens a whole file. info describes the file that is read, as it was at the open: growth of the file or another
+// file at its path changes neither info nor the bytes. info has no path. The reader fails if the guest sends fewer
+// bytes than info says, and never returns more. An agent of an older version returns Unsupported. The caller must close
+// the reader.
+func (c *Client) Open(ctx context.Context, p string) (info cellhold.FileInfo, r io.ReadCloser, err error) {
+	r, h, err := c.content(ctx, url.Values{"path": {p}})
+	if err != nil {
+		return info, nil, err
+	}
+	if h.version == "" {
+		r.Close()
+		return info, nil, cellhold.Errorf(cellhold.Unsupported, "The agent in the sandbox does not say which version of a file it sends.")
+	}
+	return cellhold.FileInfo{Type: cellhold.FileRegular, Size: h.length, Modified: h.modified, Version: h.version}, r, nil
+}
+
+// ReadAt opens length bytes of a file from an offset. If version is set, the file must have it. The reader fails
 // if the guest sends fewer bytes, and never returns more. The caller must close it.
 func (c *Client) ReadAt(ctx context.Context, p, version string, offset, length int64) (io.ReadCloser, error) {
-	q := url.Values{"path": {p}, "version": {version}, "offset": {strconv.FormatInt(offset, 10)}, "length": {strconv.FormatInt(length, 10)}}
-	r, declared, err := c.stream(ctx, request{method: http.MethodGet, path: files("/content"), query: q})
+	q := url.Values{"path": {p}, "offset": {strconv.FormatInt(offset, 10)}, "length": {strconv.FormatInt(length, 10)}}
+	if version != "" {
+		q.Set("version", version)
+	}
+	r, h, err := c.content(ctx, q)
 	if err != nil {
 		return nil, err
 	}
-	if declared != length {
+	if h.length != length {
 		r.Close()
-		return nil, cellhold.Errorf(cellhold.Conflict, "The file has changed since the given version.")
+		return nil, cellhold.Errorf(cellhold.Conflict, "The file has become shorter. Download it again.")
 	}
 	return r, nil
+}
+
+// head is what the guest says about the content that it sends.
+type head struct {
+	length   int64
+	version  string // empty from an older agent
+	modified time.Time
+}
+
+// content opens a part of a file, and checks the head.
+func (c *Client) content(ctx context.Context, q url.Values) (io.ReadCloser, head, error) {
+	r, resp, err := c.stream(ctx, request{method: http.MethodGet, path: files("/content"), query: q})
+	if err != nil {
+		return nil, head{}, err
+	}
+	h := head{length: resp.ContentLength, version: strings.Trim(resp.Header.Get("ETag"), `"`)}
+	h.modified, _ = http.ParseTime(resp.Header.Get("Last-Modified")) // zero if it is missing or invalid
+	if h.length < 0 || h.version != "" && !validVersion(h.version) {
+		r.Close()
+		return nil, head{}, invalidData("an invalid head of a file")
+	}
+	return r, h, nil
 }
 
 // Pack opens a directory or file as an archive: tar, tgz or zip. The caller must close it.
@@ -201,8 +242,9 @@ func (c *Client) Pack(ctx context.Context, p, format string) (io.ReadCloser, err
 	return r, err
 }
 
-// stream sends a request with a long answer, and checks its progress.
-func (c *Client) stream(ctx context.Context, r request) (io.ReadCloser, int64, error) {
+// stream sends a request with a long answer, and checks its progress. The caller must read and close the returned body,
+// and not that of the answer.
+func (c *Client) stream(ctx context.Context, r request) (io.ReadCloser, *http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	late := time.AfterFunc(answerTimeout, func() { cancel(errSlow) })
 	resp, err := c.do(ctx, r)
@@ -212,9 +254,9 @@ func (c *Client) stream(ctx context.Context, r request) (io.ReadCloser, int64, e
 	}
 	if err != nil {
 		cancel(nil)
-		return nil, 0, err
+		return nil, nil, err
 	}
-	return &moving{ctx: ctx, cancel: cancel, body: resp.Body}, resp.ContentLength, nil
+	return &moving{ctx: ctx, cancel: cancel, body: resp.Body}, resp, nil
 }
 
 // moving is a body whose reads fail when no bytes arrive for stallTimeout.
@@ -423,25 +465,24 @@ func checkChange(line []byte) (cellhold.FileChange, error) {
 	return c, nil
 }
 
-// checkCellFiles checks the files that a cell wrote, according to the agent.
-func checkCellFiles(list []cellhold.CellFile) error {
-	if len(list) > guestapi.MaxCellFiles {
-		return errContent
-	}
-	for i := range list {
-		f := &list[i]
+// checkCellFiles checks the files that a cell wrote, according to the agent. It leaves out invalid ones, and reports
+// whether there were any.
+func checkCellFiles(list []cellhold.CellFile) (valid []cellhold.CellFile, invalid bool) {
+	for _, f := range list {
 		escaped := f.Escaped
 		if escaped == "" {
 			escaped = cellhold.EscapePath(f.Path)
 		}
 		p, err := checkGuestPath(escaped)
-		if err != nil || f.Size < 0 {
-			return errContent
+		if err != nil || len(p) > guestapi.MaxFilePath || f.Size < 0 || len(valid) == guestapi.MaxCellFiles {
+			invalid = true
+			continue
 		}
 		f.Path, f.Escaped = shown(p)
 		if f.Modified = f.Modified.UTC(); f.Modified.Year() < 1970 || f.Modified.Year() > 2200 {
 			f.Modified = time.Unix(0, 0).UTC()
 		}
+		valid = append(valid, f)
 	}
-	return nil
+	return valid, invalid
 }

@@ -119,9 +119,10 @@ func FuzzCellFiles(f *testing.F) {
 	f.Add([]byte(`[{"path":"../a","size":-1}]`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var list []cellhold.CellFile
-		if json.Unmarshal(b, &list) != nil || checkCellFiles(list) != nil {
+		if json.Unmarshal(b, &list) != nil {
 			return
 		}
+		list, _ = checkCellFiles(list)
 		if _, err := json.Marshal(list); err != nil || len(list) > guestapi.MaxCellFiles {
 			t.Errorf("%d files, %v", len(list), err)
 		}

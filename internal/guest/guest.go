@@ -62,9 +62,11 @@ type Options struct {
 
 // Client calls the agent of one sandbox. Its methods are safe for concurrent use.
 type Client struct {
-	http *http.Client
-	dial func(context.Context) (net.Conn, error)
-	log  *slog.Logger
+	http  *http.Client
+	dial  func(context.Context) (net.Conn, error)
+	log   *slog.Logger
+	wires chan struct{} // see Wire.turn
+	large chan struct{} // capacity 1: held by the large event that arrives
 }
 
 // New returns a client. It connects at the first call.
@@ -76,8 +78,10 @@ func New(o Options) (*Client, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Client{
-		log:  o.Logger,
-		dial: o.Dial,
+		log:   o.Logger,
+		dial:  o.Dial,
+		wires: make(chan struct{}, 1),
+		large: make(chan struct{}, 1),
 		http: &http.Client{
 			Transport: &http.Transport{
 				DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return o.Dial(ctx) },
@@ -135,6 +139,11 @@ func checkInfo(info guestapi.Info) error {
 // invalidData returns the error for an answer that a correct agent never sends.
 func invalidData(what string) error {
 	return cellhold.Errorf(cellhold.Internal, "The agent in the sandbox sent invalid data: %s.", what)
+}
+
+// invalidForm returns the error for data that cannot be skipped.
+func invalidForm(what string) error {
+	return cellhold.Wrap(cellhold.Internal, guestapi.ErrForm, "The agent in the sandbox sent invalid data: %s.", what)
 }
 
 // request is one call.

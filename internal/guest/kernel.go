@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"net/http"
 	"net/url"
@@ -24,13 +23,19 @@ type Kernel struct {
 	id     cellhold.KernelID
 	path   string
 
-	mu   sync.Mutex
-	talk *talk // the connection of the events; nil if there is none, or if it accepts no cells
+	mu     sync.Mutex
+	talk   *talk           // the connection of the events; nil if there is none, or if it accepts no cells
+	offers map[*offer]bool // the cells that wait for an answer on the connection
+}
+
+// offer is a cell that waits for an answer on the connection of the events.
+type offer struct {
+	withdraw context.CancelCauseFunc
 }
 
 // Kernel returns the calls about one kernel. The kernel can be missing in the agent.
 func (c *Client) Kernel(id cellhold.KernelID) *Kernel {
-	return &Kernel{client: c, id: id, path: "/v1/kernels/" + url.PathEscape(string(id))}
+	return &Kernel{client: c, id: id, path: "/v1/kernels/" + url.PathEscape(string(id)), offers: map[*offer]bool{}}
 }
 
 // Specs returns the kernelspecs of the sandbox, sorted by name.
@@ -47,8 +52,8 @@ func (c *Client) Specs(ctx context.Context) ([]cellhold.KernelSpec, error) {
 		if !specPattern().MatchString(s.Name) {
 			return nil, invalidData("the name of a kernelspec")
 		}
-		s.DisplayName = firstRunes(sentence(s.DisplayName), maxInfoText)
-		s.Language = firstRunes(sentence(s.Language), maxInfoText)
+		s.DisplayName = firstRunes(sentence(s.DisplayName), guestapi.MaxInfoText)
+		s.Language = firstRunes(sentence(s.Language), guestapi.MaxInfoText)
 	}
 	return specs, nil
 }
@@ -69,10 +74,46 @@ func (k *Kernel) Start(ctx context.Context, r guestapi.StartKernel) error {
 // Execute returns no error, and the cell is not run again. The error is Conflict when the kernel is busy, dead or
 // not ready.
 func (k *Kernel) Execute(ctx context.Context, r guestapi.Execute) error {
-	if t := k.talking(); t != nil {
-		return k.wrap("execute on", t.execute(ctx, r))
+	err := k.offer(ctx, r)
+	if errors.Is(err, errUnread) {
+		err = k.client.send(ctx, request{method: http.MethodPost, path: k.path + "/execute"}, r)
 	}
-	return k.wrap("execute on", k.client.send(ctx, request{method: http.MethodPost, path: k.path + "/execute"}, r))
+	return k.wrap("execute on", err)
+}
+
+// errUnread says that no goroutine reads the connection of the events, so that no answer can arrive on it.
+var errUnread = errors.New("the connection of the events is not read")
+
+// offer submits a cell on the connection of the events. The error is errUnread if there is no connection, or if its reader
+// begins to read a large event before the answer. The agent can have the cell then.
+func (k *Kernel) offer(ctx context.Context, r guestapi.Execute) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	o := &offer{cancel}
+	k.mu.Lock()
+	k.offers[o] = true
+	k.mu.Unlock()
+	defer func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		delete(k.offers, o)
+	}()
+	t := k.talking() // after the offer is in the map: from now on withdraw finds it
+	if t == nil {
+		return errUnread
+	}
+	return t.execute(ctx, r)
+}
+
+// withdraw ends the waits for answers on a connection whose reader begins to read a large event: the event can wait for
+// other sandboxes, and can arrive slowly.
+func (k *Kernel) withdraw(t *talk) {
+	t.read.Store(false)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for o := range k.offers {
+		o.withdraw(errUnread)
+	}
 }
 
 // Interrupt interrupts the running cell, if cell is its id or empty. If no such cell runs, Interrupt
@@ -108,10 +149,11 @@ func (k *Kernel) Ack(ctx context.Context, seq int64) error {
 	}))
 }
 
-// Events yields the kernel's events after a number as they happen, checked and in order. It skips events of
-// unknown types, and events whose content does not match their type. It ends with the error of the
-// context, or with an error when the link breaks, the kernel is deleted, or the agent sends invalid data.
-// It reads an event only when the caller asks for one.
+// Events yields the kernel's events after a number as they happen, checked and in order. A note replaces an event that
+// the host refuses. It ends with the error of the context, or with an error when the link breaks or the kernel is
+// deleted. If the agent sends data that cannot be skipped, the error is guestapi.ErrForm. It reads an event only when
+// the caller asks for one. A large event takes memory of the budget of all sandboxes until the caller asks for the next
+// one. Until then, no other kernel of the sandbox can send a large event.
 func (k *Kernel) Events(ctx context.Context, after int64) iter.Seq2[guestapi.Event, error] {
 	return func(yield func(guestapi.Event, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
@@ -129,10 +171,13 @@ func (k *Kernel) read(ctx context.Context, after int64, yield func(guestapi.Even
 		return err
 	}
 	defer conn.end()
-	lines := bufio.NewReaderSize(body, 64<<10) // the amount that the agent writes at once
+	lines := &eventReader{
+		client: k.client, conn: conn.conn, large: func() { k.withdraw(conn) },
+		lines: bufio.NewReaderSize(body, 64<<10), // the amount that the agent writes at once
+	}
 	for {
 		conn.read.Store(true)
-		line, err := readLine(lines, guestapi.MaxEvent)
+		line, err := lines.next(ctx)
 		conn.read.Store(false)
 		if err != nil {
 			if ctx.Err() != nil {
@@ -140,45 +185,24 @@ func (k *Kernel) read(ctx context.Context, after int64, yield func(guestapi.Even
 			}
 			return err
 		}
-		if bytes.HasPrefix(line, []byte(guestapi.TalkPrefix)) {
-			conn.hear(line)
+		if bytes.HasPrefix(line.text, []byte(guestapi.TalkPrefix)) {
+			conn.hear(line.text)
+			line.release()
 			continue
 		}
-		e, err := parseEvent(line, after)
-		if err != nil {
-			return err
+		e, err := line.parse(ctx, after)
+		if err == nil {
+			after = e.Seq
 		}
-		after = e.Seq
-		if e.Type == "" {
+		if err == nil && e.Type == "" {
 			k.client.log.Debug("skipped an event of the guest", "kernel", k.id, "event", e.Seq)
+			line.release()
 			continue
 		}
-		if !yield(e) {
-			return nil
-		}
-	}
-}
-
-// readLine reads one line of bounded length. Its memory grows with the bytes that arrive.
-func readLine(r *bufio.Reader, limit int) ([]byte, error) {
-	var long []byte
-	for {
-		part, err := r.ReadSlice('\n')
-		if len(long)+len(part) > limit {
-			return nil, invalidData("an event that is too long")
-		}
-		if err == nil && long == nil {
-			return part, nil // valid until the next read
-		}
-		long = append(long, part...)
-		switch {
-		case err == nil:
-			return long, nil
-		case errors.Is(err, bufio.ErrBufferFull):
-		case errors.Is(err, io.EOF):
-			return nil, cellhold.Wrap(cellhold.Unavailable, err, "The sandbox ended the events.")
-		default:
-			return nil, cellhold.Wrap(cellhold.Unavailable, err, "The link to the sandbox broke.")
+		more := err == nil && yield(e)
+		line.release()
+		if !more {
+			return err
 		}
 	}
 }

@@ -34,7 +34,7 @@ func (c *Client) Renew(ctx context.Context, r guestapi.Renew) (guestapi.Info, er
 	return info, nil
 }
 
-// Prepare runs code that belongs to no cell in the kernel, and returns when it has ended. An exception of
+// Prepare runs code in the kernel, but not as a cell. It returns when the code has ended. An exception of
 // the code, or its end at the deadline, is no error. The error is Conflict if a cell or other code runs, if
 // the kernel is not ready, or if the kernel ended during the call.
 func (k *Kernel) Prepare(ctx context.Context, r guestapi.Prepare) (guestapi.Prepared, error) {
@@ -46,7 +46,7 @@ func (k *Kernel) Prepare(ctx context.Context, r guestapi.Prepare) (guestapi.Prep
 	return p, nil
 }
 
-// post sends a request that can take longer than other calls, by up to within.
+// post sends a request. It waits for the answer longer than other calls do: callTimeout plus within.
 func (c *Client) post(ctx context.Context, r request, body any, within time.Duration, limit int64, v any) error {
 	b, err := json.Marshal(body)
 	if err != nil {

@@ -104,3 +104,11 @@ type ahead struct {
 }
 
 func (a *ahead) Read(p []byte) (int, error) { return a.r.Read(p) }
+
+// CloseWrite tells the guest that no more bytes follow.
+func (a *ahead) CloseWrite() error {
+	if half, ok := a.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return a.Conn.Close()
+}

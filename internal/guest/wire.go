@@ -14,6 +14,7 @@ import (
 	"cellhold"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/jupyter/stream"
+	"cellhold/internal/memory"
 )
 
 const (
@@ -31,8 +32,26 @@ type Wire struct {
 	kernel *Kernel
 	conn   net.Conn
 	in     *stream.Conn
-	write  sync.Mutex // held while one message is written
+	write  sync.Mutex      // held while one message is written
+	life   context.Context // ends with Close
+	end    context.CancelFunc
+	turn   chan struct{} // capacity 1: a token while one of the session's wires has a share
+	share  *memory.Share // of a large message; nil for a small one; used by Receive only
+	full   bool          // there was no memory for the message that is being received
 }
+
+// smaller and larger are the memory for the large messages of all wires, from their arrival until the caller asks for the next
+// one. Most are plots of less than mediumWire, so they do not wait for larger ones.
+var smaller, larger = memory.New(maxWire), memory.New(maxWire)
+
+const (
+	mediumWire = 2 << 20
+	// largeWait limits the wait for memory. The agent closes a wire whose host does not read.
+	largeWait = 30 * time.Second
+	// wireRate is the rate at which a large message must arrive after slowStart, in bytes a second. So the largest one has
+	// its memory for 13 s, and others get theirs within largeWait.
+	wireRate = 4 << 20
+)
 
 // OpenWire opens a wire. The context bounds only the call. The error is Unsupported if the agent has no wires,
 // and Conflict if the kernel has too many of them or is being renewed.
@@ -50,7 +69,60 @@ func (k *Kernel) OpenWire(ctx context.Context) (*Wire, error) {
 		}
 		return nil, k.wrap("open a wire of", k.client.outdated(ctx, err, wireVersion))
 	}
-	return &Wire{kernel: k, conn: conn, in: stream.New(bytes, stream.Options{MaxMessage: maxWire, Notes: true})}, nil
+	w := &Wire{kernel: k, conn: conn, turn: k.client.wires}
+	w.life, w.end = context.WithCancel(context.WithoutCancel(ctx))
+	w.in = stream.New(bytes, stream.Options{MaxMessage: maxWire, Notes: true, Large: w.large})
+	return w, nil
+}
+
+// large takes memory for a large message. If there is none in time, the message is left out, and the wire continues. One wire
+// of a session at a time has such memory. The message must arrive at wireRate. So a guest that sends half a message cannot
+// keep the memory from others.
+func (w *Wire) large(size int64) (keep bool, err error) {
+	ctx, cancel := context.WithTimeout(w.life, largeWait)
+	defer cancel()
+	if w.share, err = w.take(ctx, size); err == nil {
+		return true, w.until(time.Now().Add(slowStart + time.Duration(size)*time.Second/wireRate))
+	}
+	w.full = true
+	return false, context.Cause(w.life)
+}
+
+// take waits for the turn of the wire, and then for memory.
+func (w *Wire) take(ctx context.Context, size int64) (*memory.Share, error) {
+	select {
+	case w.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	budget := smaller
+	if size > mediumWire {
+		budget = larger
+	}
+	share, err := budget.Take(ctx, size)
+	if err != nil {
+		<-w.turn
+	}
+	return share, err
+}
+
+// release gives the memory of the last message back.
+func (w *Wire) release() {
+	if w.share != nil {
+		w.share.Release()
+		w.share = nil
+		<-w.turn
+	}
+	w.full = false
+}
+
+// until sets the deadline of reads, unless the wire is closed.
+func (w *Wire) until(t time.Time) error {
+	err := w.conn.SetReadDeadline(t)
+	if w.life.Err() != nil { // otherwise the deadline of Close can be lost
+		abort(w.conn)
+	}
+	return err
 }
 
 // wireOf turns a connection to the agent into a wire.
@@ -68,6 +140,7 @@ func wireOf(conn net.Conn, path string) (net.Conn, error) {
 
 // Close ends the wire. Receive and Send return with an error. Close can be called twice.
 func (w *Wire) Close() error {
+	w.end()
 	abort(w.conn)
 	return nil
 }
@@ -103,10 +176,15 @@ func (w *Wire) Send(m guestapi.WireMessage) error {
 }
 
 // Receive returns the next message of the kernel. A message with parts that are not valid comes as a Problem, so that
-// a kernel cannot end its wires by one message. After an error the wire has ended. If the agent closed the wire, the
+// a kernel cannot end its wires by one message. A large message takes a share of a budget until the next call, so the caller
+// must call Receive again soon. After an error the wire has ended. If the agent closed the wire, the
 // error has the reason.
 func (w *Wire) Receive() (guestapi.WireMessage, error) {
+	w.release()
 	raw, err := w.in.Recv()
+	if w.share != nil && err == nil {
+		err = w.until(time.Time{})
+	}
 	switch {
 	case errors.Is(err, stream.ErrProtocol):
 		err = invalidData("a frame that is not valid")
@@ -114,10 +192,14 @@ func (w *Wire) Receive() (guestapi.WireMessage, error) {
 		err = cellhold.Wrap(cellhold.Unavailable, err, "The link to the sandbox broke.")
 	}
 	var m guestapi.WireMessage
-	if err == nil {
+	switch {
+	case err == nil && w.full && raw.Channel != stream.Note:
+		m = leftOut(raw, "the server has no memory for it now")
+	case err == nil:
 		m, err = parseWire(raw)
 	}
 	if err != nil {
+		w.release()
 		return guestapi.WireMessage{}, w.kernel.wrap("read raw messages of", err)
 	}
 	return m, nil
@@ -140,8 +222,10 @@ func parseWire(raw stream.Message) (m guestapi.WireMessage, err error) {
 	valid := true
 	for i, to := range []*json.RawMessage{&m.Header, &m.Parent, &m.Metadata, &m.Content} {
 		var ok bool
-		if *to, ok = checkPart(raw.Parts[i]); i < 2 && len(*to) > guestapi.MaxWireHeader {
-			*to, ok = json.RawMessage("{}"), false
+		if i < 2 {
+			*to, ok = checkHeader(raw.Parts[i])
+		} else {
+			*to, ok = checkPart(raw.Parts[i])
 		}
 		valid = valid && ok
 	}
@@ -151,15 +235,32 @@ func parseWire(raw stream.Message) (m guestapi.WireMessage, err error) {
 	case raw.Channel == stream.Note:
 		return guestapi.WireMessage{}, invalidData("a note that is not valid")
 	case !valid:
-		return guestapi.WireMessage{
-			Channel: m.Channel, Header: m.Header, Parent: m.Parent,
-			Problem: "A message of the kernel was left out, because it does not have the form of the protocol.",
-		}, nil
+		return leftOut(raw, "it does not have the form of the protocol"), nil
 	}
 	if len(raw.Parts) > wireParts {
 		m.Buffers = raw.Parts[wireParts:]
 	}
 	return m, nil
+}
+
+// leftOut returns a message that names a message of the kernel, and the reason why it is left out. The reason is the end of a
+// sentence.
+func leftOut(raw stream.Message, reason string) guestapi.WireMessage {
+	m := guestapi.WireMessage{Channel: wireNames[raw.Channel], Header: json.RawMessage("{}"), Parent: json.RawMessage("{}"),
+		Problem: "A message of the kernel was left out, because " + reason + "."}
+	if len(raw.Parts) > 1 {
+		m.Header, _ = checkHeader(raw.Parts[0])
+		m.Parent, _ = checkHeader(raw.Parts[1])
+	}
+	return m
+}
+
+// checkHeader is checkPart for a header, which has a limit of its own.
+func checkHeader(b []byte) (object json.RawMessage, ok bool) {
+	if object, ok = checkPart(b); len(object) > guestapi.MaxWireHeader {
+		return json.RawMessage("{}"), false
+	}
+	return object, ok
 }
 
 // parseNote returns the message that a note is about. For the last note, it returns the reason as an error.

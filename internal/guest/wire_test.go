@@ -2,12 +2,15 @@ package guest
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
@@ -30,7 +33,9 @@ func (sent) SetWriteDeadline(time.Time) error { return nil }
 // wireFrom returns a wire whose agent has sent b.
 func wireFrom(b []byte) *Wire {
 	c := sent{bytes.NewReader(b)}
-	return &Wire{kernel: &Kernel{id: "k"}, conn: c, in: stream.New(c, stream.Options{MaxMessage: 1 << 20, Notes: true})}
+	w := &Wire{kernel: &Kernel{id: "k"}, conn: c, turn: make(chan struct{}, 1), life: context.Background(), end: func() {}}
+	w.in = stream.New(c, stream.Options{MaxMessage: 1 << 20, Notes: true, Large: w.large})
+	return w
 }
 
 func frameOf(t testing.TB, ch stream.Channel, parts ...string) []byte {
@@ -119,6 +124,7 @@ func TestAClosedWireEndsItsCalls(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer theirs.Close()
 	w := &Wire{kernel: &Kernel{id: "k"}, conn: ours, in: stream.New(ours, stream.Options{})}
+	w.life, w.end = context.WithCancel(t.Context())
 	ended := make(chan error, 2)
 	go func() { _, err := w.Receive(); ended <- err }()
 	go func() { ended <- w.Send(guestapi.WireMessage{Channel: "shell"}) }()
@@ -132,6 +138,108 @@ func TestAClosedWireEndsItsCalls(t *testing.T) {
 			t.Errorf("%v, want unavailable", err)
 		}
 	}
+}
+
+// TestALargeMessageThatStopsEndsItsWire: otherwise guests could use up the memory for all wires.
+func TestALargeMessageThatStopsEndsItsWire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		defer theirs.Close()
+		w := &Wire{kernel: &Kernel{id: "k"}, conn: ours, turn: make(chan struct{}, 1)}
+		w.life, w.end = context.WithCancel(t.Context())
+		w.in = stream.New(ours, stream.Options{MaxMessage: maxWire, Notes: true, Large: w.large})
+		defer w.Close()
+		frame := frameOf(t, stream.IOPub, "{}", "{}", "{}", "{}", strings.Repeat("x", 1<<20))
+		go theirs.Write(frame[:1<<19])
+		begun := time.Now()
+		if _, err := w.Receive(); err == nil {
+			t.Error("half a message was received")
+		}
+		if took := time.Since(begun); took > slowStart+time.Second {
+			t.Errorf("the wire ended after %s", took)
+		}
+		all := smaller.Empty()
+		if !all.Resize(maxWire) {
+			t.Error("the share is not released")
+		}
+		all.Release()
+	})
+}
+
+// TestALargeMessageWaitsForMemory: the messages of all wires share it.
+func TestALargeMessageWaitsForMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		large := frameOf(t, stream.IOPub, "{}", "{}", "{}", "{}", strings.Repeat("x", 1<<19))
+		first, second := wireFrom(large), wireFrom(large)
+		all := smaller.Empty()
+		if !all.Resize(maxWire - 3<<19/2) {
+			t.Fatal("no memory")
+		}
+		defer all.Release()
+		if _, err := first.Receive(); err != nil {
+			t.Fatal(err)
+		}
+		got := make(chan error, 1)
+		go func() { _, err := second.Receive(); got <- err }()
+		synctest.Wait()
+		if len(got) != 0 {
+			t.Error("the second message took more than the budget")
+		}
+		if _, err := first.Receive(); err == nil {
+			t.Error("want the end")
+		}
+		if err := <-got; err != nil {
+			t.Error(err)
+		}
+		if _, err := second.Receive(); err == nil {
+			t.Error("want the end")
+		}
+	})
+}
+
+// TestAMessageWithoutMemoryIsLeftOut: guests that hold the memory do not end the wires of others.
+func TestAMessageWithoutMemoryIsLeftOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const header, parent = `{"msg_id":"1"}`, `{"msg_id":"2"}`
+		all := larger.Empty()
+		if !all.Resize(maxWire) {
+			t.Fatal("no memory")
+		}
+		defer all.Release()
+		huge := frameOf(t, stream.Shell, header, parent, "{}", "{}", strings.Repeat("x", mediumWire))
+		plot := frameOf(t, stream.IOPub, header, parent, "{}", "{}", strings.Repeat("x", 1<<20))
+		c := sent{bytes.NewReader(slices.Concat(huge, plot, huge))}
+		w := wireFrom(nil)
+		w.conn, w.in = c, stream.New(c, stream.Options{MaxMessage: maxWire, Notes: true, Large: w.large})
+		if m, err := w.Receive(); err != nil || !strings.Contains(m.Problem, "memory") || m.Channel != "shell" || string(m.Header) != header || string(m.Parent) != parent || m.Content != nil || m.Buffers != nil {
+			t.Errorf("got %+v, %v; want a problem", m, err)
+		}
+		if m, err := w.Receive(); err != nil || m.Problem != "" || len(m.Buffers) != 1 {
+			t.Errorf("a plot: %.100s, %v", m.Problem, err)
+		}
+		all.Release()
+		if m, err := w.Receive(); err != nil || m.Problem != "" || len(m.Buffers) != 1 {
+			t.Errorf("with memory: %.100s, %v", m.Problem, err)
+		}
+	})
+}
+
+// TestASessionHasTheMemoryOfOneMessage: otherwise its kernels could take all of it.
+func TestASessionHasTheMemoryOfOneMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		plot := frameOf(t, stream.IOPub, "{}", "{}", "{}", "{}", strings.Repeat("x", 1<<19))
+		first, second := wireFrom(plot), wireFrom(plot)
+		second.turn = first.turn
+		if _, err := first.Receive(); err != nil {
+			t.Fatal(err)
+		}
+		if m, err := second.Receive(); err != nil || m.Problem == "" {
+			t.Errorf("a second message: %v", err)
+		}
+		if _, err := first.Receive(); !errors.Is(err, io.EOF) || len(first.turn) != 0 {
+			t.Errorf("at the end: %v, and %d turns are in use", err, len(first.turn))
+		}
+	})
 }
 
 // FuzzWire reads any bytes of an agent.

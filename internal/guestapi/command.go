@@ -37,6 +37,11 @@ type StartCommand struct {
 	Terminal *cellhold.Terminal `json:"terminal,omitempty"`
 }
 
+// Started is the answer to StartCommand.
+type Started struct {
+	PID int `json:"pid,omitempty"` // process id in the sandbox; 0 if no process runs
+}
+
 // Input says how much standard input a command has received, over all requests.
 type Input struct {
 	Offset int64 `json:"offset"`

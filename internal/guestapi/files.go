@@ -7,7 +7,8 @@ import "time"
 //	GET    /v1/files?path=P&after=NAME&limit=N          → Listing of a directory, one page
 //	DELETE /v1/files?path=P&recursive=true              → 204
 //	GET    /v1/files/stat?path=P&follow=true            → Entry; of a link's target if follow is set
-//	GET    /v1/files/content?path=P&offset=N&length=N&version=V → the bytes; 409 if the version differs
+//	GET    /v1/files/content?path=P&offset=N&length=N&version=V → the bytes; 409 if the version differs. ETag is the
+//	       version of the sent file, Content-Length what it had from the offset on when it was opened
 //	PUT    /v1/files/content?path=P&limit=N&mode=M      the bytes → Entry; the file appears whole or not at all
 //	POST   /v1/files/directory?path=P                   → Entry; 201 when it was made
 //	POST   /v1/files/move?from=P&to=P&replace=true      → Entry
@@ -20,15 +21,12 @@ import "time"
 
 // Bounds of files, archives and watches.
 const (
-	// MaxFilePath is the limit of a path in bytes on Linux, and MaxFileName that of one component.
+	// MaxFileName is the limit of one component of a path in bytes on Linux; MaxFilePath is that of the path.
 	// MaxFileDepth is the limit of components, because deeper trees break programs that walk them.
-	MaxFilePath  = 4095
 	MaxFileName  = 255
 	MaxFileDepth = 128
 	// MaxPage is the limit of entries on one page of a listing.
 	MaxPage = 1000
-	// MaxCellFiles is the limit of files that are reported for one cell.
-	MaxCellFiles = 100
 	// MaxArchiveEntries is the limit of files and directories in one archive. Most projects have fewer with
 	// all their dependencies. The agent creates and removes this number within half a minute.
 	MaxArchiveEntries = 100_000

@@ -22,7 +22,7 @@
 //	GET    /v1/output                      → []File below /mnt/data/output, regular files only
 //	GET    /v1/output/file?path=P          → the bytes
 //	PUT    /v1/output/file?path=P          the bytes → 204
-//	PUT    /v1/commands/{command}          StartCommand → 202; the same command again gets 200 and is not run again
+//	PUT    /v1/commands/{command}          StartCommand → 202, Started; the same command again gets 200 and is not run again
 //	DELETE /v1/commands/{command}          → 204; kills the command and its processes; 204 also if it has ended
 //	POST   /v1/commands/{command}/stdin?offset=N&eof=true   bytes → Input; bytes before offset were received already
 //	POST   /v1/commands/{command}/signal   Signal → 202
@@ -63,22 +63,17 @@ import (
 //	2  2026-11: commands, kernelspecs, interrupts that name a cell, input, egress proxies, files, packages
 //	3  2026-11: renewal of restored sandboxes, preparation of kernels, requests of code for packages
 //	4  2026-11: wires for raw messages of kernels, cells with the request of a client
-const Version = 4
+//	5  2026-11: directories of kernels, code before and after a cell, process ids of commands
+//	6  2026-11: a cell whose message id was used before is refused as a bad request, so the host does not send it again
+const Version = 6
 
-// Bounds that both sides keep. The host checks all of them, because it does not trust the guest.
+// Bounds of requests and lists that both sides keep. Those of events are in bounds.go. The host checks all of them,
+// because it does not trust the guest.
 const (
-	// MaxEvent is the limit of one encoded event in bytes. It is large enough for a big plotly figure or
-	// image, and small enough to hold one line per session in memory.
-	MaxEvent = 16 << 20
-	// MaxStream is the limit of text in one stream event, in bytes. Longer text is cut into several events.
-	// So readers see progress, and no program must hold a line of 1 GiB.
-	MaxStream = 128 << 10
 	// MaxCode is the limit of a cell's code in bytes.
 	MaxCode = 4 << 20
-	// MaxAnswer is the limit of an answer to input() in bytes, and MaxPrompt that of the prompt. A person
-	// reads and types these lines, or pastes a document.
+	// MaxAnswer is the limit of an answer to input() in bytes. A person types it, or pastes a document.
 	MaxAnswer = 1 << 20
-	MaxPrompt = 4 << 10
 	// MaxKernelSpecs bounds the list of kernelspecs. An image has a handful.
 	MaxKernelSpecs = 100
 	// SpoolBytes bounds the events that the agent keeps for a host that does not read. Beyond it, stream
@@ -121,6 +116,7 @@ type StartKernel struct {
 	Spec    string            `json:"spec"`              // name of the kernelspec, "python3"
 	Startup string            `json:"startup,omitempty"` // runs silently after every start
 	Env     map[string]string `json:"env,omitempty"`     // added to the variables of the kernelspec
+	Dir     string            `json:"dir,omitempty"`     // working directory; empty means WorkDir
 }
 
 // Prepare runs code that belongs to no cell in a kernel: silently, without a prompt number. Templates use it to
@@ -132,6 +128,11 @@ type Prepare struct {
 	// Startup makes the code run again after every restart of the kernel, in place of the earlier startup
 	// code.
 	Startup bool `json:"startup,omitempty"`
+
+	// Env and Dir replace those of StartKernel for later processes of the kernel. The code must change the
+	// present process. They are ignored if both are empty.
+	Env map[string]string `json:"env,omitempty"`
+	Dir string            `json:"dir,omitempty"`
 }
 
 // Prepared is the result of a preparation.
@@ -157,6 +158,12 @@ type Execute struct {
 
 	// AllowStdin lets the code ask for input, with an input_request event.
 	AllowStdin bool `json:"allow_stdin,omitempty"`
+
+	// Before and After run silently before and after the code, and no other code of the kernel runs between
+	// them. Their output is dropped. After also runs when the code fails or is interrupted. An agent before
+	// version 5 ignores them.
+	Before string `json:"before,omitempty"`
+	After  string `json:"after,omitempty"`
 
 	// Figures are passed to the kernel in the metadata of the request. The kernel can ignore them.
 	Figures *cellhold.Figures `json:"figures,omitempty"`
@@ -194,7 +201,8 @@ type InputReply struct {
 
 // Event is one event of a kernel or a command. The agent numbers events from 1 without gaps within one
 // Boot; all commands share one numbering. Types and contents are those of cellhold.Event. The host makes
-// cell_queued, command_started and session_ended itself and does not accept them from the guest.
+// cell_queued, command_started and session_ended itself and does not accept them from the guest. A note replaces
+// an event that the host refuses. The fields before Content are first, so that the host can read them alone.
 type Event struct {
 	Seq     int64              `json:"seq"`
 	Time    time.Time          `json:"time"`

@@ -9,7 +9,8 @@ import "encoding/json"
 // A wire carries the frames of package jupyter/stream in both directions. The agent sends every message of the
 // kernel, except the answers to its own requests. The host sends messages on shell, control and stdin. Headers,
 // metadata and content stay as they are. Only values of more than 90 levels are cut, and bytes that are not UTF-8 are
-// replaced. The agent refuses an execute_request, because executions are cells. A wire stays open when the kernel
+// replaced. The agent refuses an execute_request, because executions are cells. It also refuses a header in which a
+// name occurs twice, because readers differ in which one they use. A wire stays open when the kernel
 // restarts. It ends with the kernel, and when the sandbox is renewed.
 //
 // On channel 5 the agent sends notes. The content of a note is a WireNote.
@@ -62,8 +63,8 @@ type WireNote struct {
 // ExecuteRequest has the parts of a client's execute_request. Without it, the agent makes these parts.
 type ExecuteRequest struct {
 	// Header is the client's header, a JSON object of at most MaxClientHeader bytes. The kernel gets these
-	// bytes. Its msg_id is the id of the request, and must differ from those of the kernel's recent cells. If
-	// Header is empty, the agent makes a header.
+	// bytes. Its msg_id is the id of the request, and must differ from those of the kernel's recent cells. Its
+	// names must differ, also without case. If Header is empty, the agent makes a header.
 	Header []byte `json:"header,omitempty"`
 	// Metadata is a JSON object of at most MaxClientPart bytes. Empty means none.
 	Metadata json.RawMessage `json:"metadata,omitempty"`

@@ -15,7 +15,15 @@ func (h *History) Command(ctx context.Context, id cellhold.CommandID) (cellhold.
 			return c.Command, nil
 		}
 	}
+	return h.recordedCommand(ctx, id)
+}
+
+// recordedCommand returns a recorded command.
+func (h *History) recordedCommand(ctx context.Context, id cellhold.CommandID) (cellhold.Command, error) {
 	c, err := h.o.Store.Command(ctx, h.o.Session, id)
+	if err != nil && c.ID != "" {
+		return h.damagedCommand(c.ID, err), nil
+	}
 	return c.Command, err
 }
 
@@ -24,10 +32,13 @@ func (h *History) Commands(ctx context.Context) iter.Seq2[cellhold.Command, erro
 	return func(yield func(cellhold.Command, error) bool) {
 		r := h.runner()
 		for c, err := range h.o.Store.Commands(ctx, h.o.Session) {
-			if r != nil && err == nil && c.State == cellhold.CommandRunning {
+			if r != nil && c.ID != "" && (err != nil || c.State == cellhold.CommandRunning) {
 				if now, ok := r.Get(c.ID); ok {
-					c = now
+					c, err = now, nil
 				}
+			}
+			if err != nil && c.ID != "" {
+				c.Command, err = h.damagedCommand(c.ID, err), nil
 			}
 			if !yield(c.Command, err) {
 				return
@@ -44,8 +55,7 @@ func (h *History) WaitCommand(ctx context.Context, id cellhold.CommandID) (cellh
 			return c.Command, err
 		}
 	}
-	c, err := h.o.Store.Command(ctx, h.o.Session, id)
-	return c.Command, err
+	return h.recordedCommand(ctx, id)
 }
 
 // WatchCommand yields the events of one command with numbers above after, and then new events. It ends when the
@@ -55,32 +65,54 @@ func (h *History) WatchCommand(ctx context.Context, id cellhold.CommandID, after
 	if err != nil {
 		return nil, err
 	}
+	last := h.lastOf(c)
 	return func(yield func(cellhold.Event, error) bool) {
-		if c.Last > 0 && after >= c.Last {
+		if last > 0 && after >= last {
 			return
 		}
 		for ev, err := range visible(h.o.Log.Watch(ctx, max(after, c.First-1))) {
-			if err == nil && ev.Command != id {
-				continue
+			own := err != nil || ev.Command == id
+			if own && !yield(ev, err) || own && ev.Type == cellhold.EventCommandDone {
+				return
 			}
-			if !yield(ev, err) || ev.Type == cellhold.EventCommandDone {
+			if last > 0 && ev.Seq >= last { // the last event of the command can be damaged
 				return
 			}
 		}
 	}, nil
 }
 
-// CommandEvents returns at most limit recorded events of a command with numbers above after.
-func (h *History) CommandEvents(ctx context.Context, id cellhold.CommandID, after int64, limit int) ([]cellhold.Event, error) {
-	c, err := h.Command(ctx, id)
-	if err != nil {
-		return nil, err
+// lastOf returns the number of the last event that a command can have, or 0 if the command can have more events.
+func (h *History) lastOf(c cellhold.Command) int64 {
+	if c.State == cellhold.CommandDone && c.Last == 0 { // its record is damaged
+		return h.o.Log.Last()
 	}
-	last := h.o.Log.Last()
-	if c.Last > 0 {
-		last = c.Last
+	return c.Last
+}
+
+// CommandEvents yields at most limit recorded events of a command with numbers above after.
+func (h *History) CommandEvents(ctx context.Context, id cellhold.CommandID, after int64, limit int) iter.Seq2[cellhold.Event, error] {
+	return func(yield func(cellhold.Event, error) bool) {
+		c, err := h.Command(ctx, id)
+		if err != nil {
+			yield(cellhold.Event{}, err)
+			return
+		}
+		last := h.lastOf(c)
+		if last == 0 {
+			last = h.o.Log.Last()
+		}
+		h.page(ctx, max(after, c.First-1), last, limit, func(ev cellhold.Event) bool { return ev.Command == id })(yield)
 	}
-	return h.page(ctx, max(after, c.First-1), last, limit, func(ev cellhold.Event) bool { return ev.Command == id })
+}
+
+// RunningCommands returns the commands that run, oldest first.
+func (h *History) RunningCommands() []cellhold.Command {
+	r := h.runner()
+	if r == nil {
+		return nil
+	}
+	return r.Running()
 }
 
 func (h *History) runner() *command.Runner { return h.o.Followers().Commands() }

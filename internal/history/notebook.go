@@ -50,11 +50,15 @@ func (n Notebook) WriteHTML(ctx context.Context, w io.Writer) error {
 // Language returns the language of the kernel. It is empty if the kernel never reported it.
 func (n Notebook) Language() string { return n.meta().Kernel.Language }
 
-// cells yields the cells of the kernel, without those that a rollback undid.
+// cells yields the cells of the kernel, without those that a rollback undid. A damaged cell can belong to any kernel.
 func (n Notebook) cells(ctx context.Context) iter.Seq2[cellhold.Cell, error] {
 	return func(yield func(cellhold.Cell, error) bool) {
 		for c, err := range n.h.Cells(ctx) {
-			if err == nil && (c.Kernel != n.kernel || c.Undone) {
+			switch {
+			case err != nil:
+			case c.Kernel == "":
+				c = damagedNote(c)
+			case c.Kernel != n.kernel || c.Undone:
 				continue
 			}
 			if !yield(c, err) {

@@ -88,6 +88,11 @@ func (s *Store) buildLocked(ctx context.Context, r recipe, digest string, o Buil
 		o.Progress.say("%s is up to date", r.Name) // built during the wait for the lock, or with another name
 		return nil
 	}
+	if errors.Is(err, ErrDamaged) {
+		o.Progress.say("the record of %s is damaged; writing it again", r.Name)
+		_, err = s.describe(s.imagePath(digest), Image{Digest: digest, Source: FromRecipe + r.Name})
+		return err
+	}
 	if !errors.Is(err, ErrNotFound) {
 		return err
 	}

@@ -110,17 +110,12 @@ func (s *Store) commit(work string, img Image) (Image, error) {
 	fail := func(err error) (Image, error) {
 		return Image{}, fmt.Errorf("store image %s: %w", img.Digest, err)
 	}
+	if _, err := s.load(img.Digest, nil); errors.Is(err, ErrDamaged) {
+		return s.describe(s.imagePath(img.Digest), img) // its files never change, and sandboxes can use them
+	}
 	dir := filepath.Join(work, imageDir)
-	size, err := treeSize(filepath.Join(dir, rootfsDir))
+	img, err := s.describe(dir, img)
 	if err != nil {
-		return fail(err)
-	}
-	img.Size, img.Created = size, time.Now().UTC().Truncate(time.Second)
-	data, err := json.MarshalIndent(img, "", "  ")
-	if err != nil {
-		return fail(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, metaFile), append(data, '\n'), 0o644); err != nil {
 		return fail(err)
 	}
 	if err := syncFilesystem(dir); err != nil {
@@ -135,6 +130,25 @@ func (s *Store) commit(work string, img Image) (Image, error) {
 	s.log.Info("image stored", "image", img.Digest, "bytes", img.Size, "source", img.Source)
 	img.Rootfs = filepath.Join(s.imagePath(img.Digest), rootfsDir)
 	return img, nil
+}
+
+// describe writes the record of an image into its directory, atomically.
+func (s *Store) describe(dir string, img Image) (Image, error) {
+	size, err := treeSize(filepath.Join(dir, rootfsDir))
+	if err != nil {
+		return Image{}, fmt.Errorf("image %s: %w", img.Digest, err)
+	}
+	img.Size, img.Created = size, time.Now().UTC().Truncate(time.Second)
+	img.Rootfs = filepath.Join(dir, rootfsDir)
+	data, err := json.MarshalIndent(img, "", "  ")
+	if err != nil {
+		return Image{}, fmt.Errorf("image %s: %w", img.Digest, err)
+	}
+	file := filepath.Join(dir, metaFile)
+	if err := errors.Join(os.WriteFile(file+".new", append(data, '\n'), 0o644), os.Rename(file+".new", file)); err != nil {
+		return Image{}, fmt.Errorf("image %s: %w", img.Digest, err)
+	}
+	return img, syncDir(dir)
 }
 
 func treeSize(dir string) (int64, error) {

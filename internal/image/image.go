@@ -2,7 +2,7 @@
 // images, and finds them by name or digest.
 //
 // An image is a directory <dir>/<digest>/ with image.json and rootfs/. It is created complete by one rename, and never
-// changes. Names are small files in <dir>/refs. Every change of the store needs the lock <dir>/.lock. A working directory
+// changes, except that a damaged image.json is written again. Names are small files in <dir>/refs. Every change of the store needs the lock <dir>/.lock. A working directory
 // that the holder of the lock finds belongs to a dead process, and is removed. Readers need no lock.
 //
 // Images are not trusted: layers are unpacked inside an os.Root, with limits, and without devices, set-id bits or write
@@ -31,6 +31,9 @@ var (
 	ErrNotFound = errors.New("no such image")
 	// ErrInUse: a running session uses the image.
 	ErrInUse = errors.New("image is in use")
+	// ErrDamaged: the record of the image, or of its name, is damaged. The next build or import of the image writes it
+	// again.
+	ErrDamaged = errors.New("its record is damaged")
 )
 
 // Options configures a Store.
@@ -58,6 +61,7 @@ type Image struct {
 	Size    int64     `json:"size"`             // bytes of all files
 	Names   []string  `json:"-"`                // its names, sorted
 	Rootfs  string    `json:"-"`                // host directory of its files; never written to
+	Damaged bool      `json:"-"`                // its record is damaged; only Digest, Names and Rootfs are set
 }
 
 // FromRecipe begins the Source of images that this program built here from one of its recipes.
@@ -95,9 +99,13 @@ func Open(o Options) (*Store, error) {
 }
 
 // Resolve finds an image by its name ("python" means "python:latest"), its digest, or at least 12 digits of its digest. If
-// there is none, the error wraps ErrNotFound.
+// there is none, the error wraps ErrNotFound. If a record is damaged, the error wraps ErrDamaged, and the image has what
+// is known.
 func (s *Store) Resolve(ref string) (Image, error) {
 	digest, err := s.digestOf(ref)
+	if errors.Is(err, ErrDamaged) {
+		return Image{Names: []string{withTag(ref)}, Damaged: true}, err
+	}
 	if err != nil {
 		return Image{}, err
 	}
@@ -105,10 +113,20 @@ func (s *Store) Resolve(ref string) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
-	return s.load(digest, names)
+	img, err := s.load(digest, names)
+	if name := withTag(ref); errors.Is(err, ErrNotFound) && s.isNameOf(name, digest) {
+		return Image{Digest: digest, Names: names[digest], Damaged: true}, fmt.Errorf("image %s: %w: the store has no image %s", ref, ErrDamaged, digest)
+	}
+	return img, err
 }
 
-// List returns all images, the newest first.
+// isNameOf reports whether a name belongs to a digest now. A removal deletes the names of an image before its files.
+func (s *Store) isNameOf(name, digest string) bool {
+	data, err := os.ReadFile(s.namePath(name))
+	return err == nil && strings.TrimSpace(string(data)) == digest
+}
+
+// List returns all images, the newest first. It includes images whose records are damaged.
 func (s *Store) List(ctx context.Context) ([]Image, error) {
 	names, err := s.names()
 	if err != nil {
@@ -127,7 +145,7 @@ func (s *Store) List(ctx context.Context) ([]Image, error) {
 		if errors.Is(err, ErrNotFound) {
 			continue // removed since the directory was read
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, ErrDamaged) {
 			return nil, err
 		}
 		list = append(list, img)
@@ -147,7 +165,7 @@ func (s *Store) Remove(ctx context.Context, ref string) error {
 	}
 	defer release()
 	img, err := s.Resolve(ref)
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrDamaged) {
 		return err
 	}
 	drop := img.Names
@@ -162,7 +180,7 @@ func (s *Store) Remove(ctx context.Context, ref string) error {
 			return fmt.Errorf("remove image %s: %w", ref, err)
 		}
 	}
-	if len(drop) < len(img.Names) {
+	if len(drop) < len(img.Names) || img.Rootfs == "" { // a damaged name has no files
 		return nil
 	}
 	return s.discard(img.Digest)
@@ -182,10 +200,16 @@ func (s *Store) discard(digest string) error {
 	return os.RemoveAll(dead)
 }
 
-// load reads the description of an image.
+// load reads the description of an image. If the description is damaged, the error wraps ErrDamaged, and the image has
+// what is known.
 func (s *Store) load(digest string, names map[string][]string) (Image, error) {
-	data, err := os.ReadFile(filepath.Join(s.imagePath(digest), metaFile))
+	dir := s.imagePath(digest)
+	known := Image{Digest: digest, Names: names[digest], Rootfs: filepath.Join(dir, rootfsDir), Damaged: true}
+	data, err := os.ReadFile(filepath.Join(dir, metaFile))
 	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(dir); err == nil { // an image appears and disappears by one rename
+			return known, fmt.Errorf("image %s: %w: %s is missing", digest, ErrDamaged, metaFile)
+		}
 		return Image{}, fmt.Errorf("%s: %w", digest, ErrNotFound)
 	}
 	if err != nil {
@@ -193,12 +217,11 @@ func (s *Store) load(digest string, names map[string][]string) (Image, error) {
 	}
 	var img Image
 	if err := json.Unmarshal(data, &img); err != nil {
-		return Image{}, fmt.Errorf("image %s: %s: %w", digest, metaFile, err)
+		return known, fmt.Errorf("image %s: %w: %s: %w", digest, ErrDamaged, metaFile, err)
 	}
 	if img.Digest != digest {
-		return Image{}, fmt.Errorf("image %s: %s has a different digest, %s", digest, metaFile, img.Digest)
+		return known, fmt.Errorf("image %s: %w: %s has a different digest, %s", digest, ErrDamaged, metaFile, img.Digest)
 	}
-	img.Rootfs = filepath.Join(s.imagePath(digest), rootfsDir)
-	img.Names = names[digest]
+	img.Rootfs, img.Names = known.Rootfs, known.Names
 	return img, nil
 }

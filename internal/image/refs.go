@@ -81,7 +81,7 @@ func (s *Store) digestOf(ref string) (string, error) {
 	}
 	digest := strings.TrimSpace(string(data))
 	if !isDigest(digest) {
-		return "", fmt.Errorf("image %s: the store has no valid digest for this name", ref)
+		return "", fmt.Errorf("image %s: %w: the store has no valid digest for this name", ref, ErrDamaged)
 	}
 	return digest, nil
 }

@@ -49,7 +49,7 @@ func (s *Store) add(ctx context.Context, src source, name string, progress Progr
 	digest := src.address()
 	if _, err := s.load(digest, nil); err == nil {
 		progress.say("up to date")
-	} else if !errors.Is(err, ErrNotFound) {
+	} else if !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrDamaged) {
 		return Image{}, err
 	} else if err := s.unpack(ctx, src, digest, progress); err != nil {
 		return Image{}, err

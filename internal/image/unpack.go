@@ -182,7 +182,7 @@ func (u *unpacker) copy(f *os.File, h *tar.Header, content io.Reader) error {
 		_, err := io.Copy(f, content)
 		return err
 	}
-	u.budget.usedBytes += h.Size // file has checked this against the limit
+	u.budget.usedBytes += h.Size // the method file has checked h.Size against the limit
 	_, err := io.Copy(f, content)
 	return err
 }

@@ -15,11 +15,10 @@ const (
 	// maxHeader is far above the size of a real header (about 250 bytes). It also bounds the ids in it,
 	// which callers keep.
 	maxHeader = 16 << 10
-	// maxDepth bounds the nesting of metadata and content; deeper values are cut. Output formats stay below
-	// 30. Readers in other languages fail from 100 to 1000 on. The host refuses an event of more than 100
-	// levels, and the event itself takes some of them.
-	maxDepth = 90
-	// maxPrefix bounds the frames before the delimiter: a topic, or none.
+	// MaxLevels bounds the nesting of metadata and content; deeper values are cut. Output formats stay below
+	// 30. Many readers in other languages fail at a limit between 100 and 1000 levels.
+	MaxLevels = 90
+	// maxPrefix bounds the frames before the delimiter. A kernel sends at most one there: the topic.
 	maxPrefix = 16
 	// ownParts are the parts of each message: header, parent header, metadata and content. Buffers follow.
 	ownParts = 4
@@ -31,7 +30,7 @@ var errForm = errors.New("not a Jupyter message")
 // errSignature marks a message that is signed with another key, or was changed.
 var errSignature = fmt.Errorf("%w: its signature is wrong", errForm)
 
-// Header identifies a message. Every field is foreign text of at most a few kilobytes.
+// Header identifies a message. Every field is foreign text. maxHeader bounds the size of a decoded header.
 type Header struct {
 	MsgID    string `json:"msg_id"`
 	MsgType  string `json:"msg_type"`
@@ -67,7 +66,7 @@ func Encode(key string, m Message) [][]byte {
 }
 
 // EncodeParts makes the parts of a message that is not signed: header, parent header, metadata, content,
-// and the buffers. Empty fields and memory are treated as in Encode.
+// and the buffers. It fills empty fields and shares memory as Encode does.
 func EncodeParts(m Message) [][]byte {
 	header := encodeHeader(m.RawHeader, m.Header)
 	parent := []byte("{}")
@@ -85,8 +84,8 @@ func encodeHeader(raw json.RawMessage, h Header) []byte {
 }
 
 // Decode reads the frames of a message from a kernel. dropped is the number of bytes that the transport
-// left out at the end. The message shares memory with the frames. A message with a missing end cannot be
-// verified, but it is passed on. That is safe, because user code can sign messages anyway.
+// left out at the end. The message shares memory with the frames. A message with fewer than ownParts parts
+// cannot be verified, but it is passed on. That is safe, because user code can sign messages anyway.
 func Decode(key string, ch Channel, frames [][]byte, dropped int64) (Message, error) {
 	at := -1
 	for i := range min(len(frames), maxPrefix+1) {
@@ -158,7 +157,7 @@ func (m *Message) keep(parts [][]byte, i int) (json.RawMessage, error) {
 	return b, nil
 }
 
-// shallow returns JSON in which a mark replaces each list and object below maxDepth.
+// shallow returns JSON in which a mark replaces each list and object below MaxLevels.
 func shallow(b []byte) []byte {
 	const mark = `"…"`
 	out := make([]byte, 0, len(b))
@@ -171,16 +170,16 @@ func shallow(b []byte) []byte {
 			depth++
 		}
 		switch {
-		case depth <= maxDepth:
+		case depth <= MaxLevels:
 			out = append(out, c)
-		case opens && depth == maxDepth+1:
+		case opens && depth == MaxLevels+1:
 			out = append(out, mark...)
 		}
 		switch {
 		case closes:
 			depth--
 		case quoted && c == '\\':
-			if i++; i < len(b) && depth <= maxDepth {
+			if i++; i < len(b) && depth <= MaxLevels {
 				out = append(out, b[i])
 			}
 		case c == '"':
@@ -223,7 +222,7 @@ func tooDeep(b []byte) bool {
 			quoted = !quoted
 		case quoted:
 		case c == '{' || c == '[':
-			if depth++; depth > maxDepth {
+			if depth++; depth > MaxLevels {
 				return true
 			}
 		case c == '}' || c == ']':

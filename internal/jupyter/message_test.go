@@ -118,16 +118,16 @@ func TestContentThatIsTooDeepIsCut(t *testing.T) {
 	deep := func(n int) string {
 		return `{"a":` + strings.Repeat("[", n) + `"}\""` + strings.Repeat("]", n) + `,"b":"]["}`
 	}
-	cut := `{"a":` + strings.Repeat("[", maxDepth-1) + `"…"` + strings.Repeat("]", maxDepth-1) + `,"b":"]["}`
+	cut := `{"a":` + strings.Repeat("[", MaxLevels-1) + `"…"` + strings.Repeat("]", MaxLevels-1) + `,"b":"]["}`
 	const header = `{"msg_id":"1","msg_type":"display_data"}`
-	for _, n := range []int{maxDepth, 100_000, 5_000_000} {
+	for _, n := range []int{MaxLevels, 100_000, 5_000_000} {
 		m, err := Decode(testKey, IOPub, signed(header, `{"msg_id":"p"}`, `{}`, deep(n)), 0)
 		if err != nil || string(m.Content) != cut || m.Dropped != 0 || m.Parent.MsgID != "p" {
 			t.Fatalf("depth %d: got %d bytes, %d dropped, %v", n, len(m.Content), m.Dropped, err)
 		}
 	}
-	m, err := Decode(testKey, IOPub, signed(header, `{}`, `{}`, deep(maxDepth-1)), 0)
-	if err != nil || m.Dropped != 0 || string(m.Content) != deep(maxDepth-1) {
+	m, err := Decode(testKey, IOPub, signed(header, `{}`, `{}`, deep(MaxLevels-1)), 0)
+	if err != nil || m.Dropped != 0 || string(m.Content) != deep(MaxLevels-1) {
 		t.Fatalf("at the limit of the depth: %d dropped, %v", m.Dropped, err)
 	}
 	text := `{"text":"` + strings.Repeat(`[{\"`, 1000) + `"}`

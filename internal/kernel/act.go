@@ -111,13 +111,18 @@ func (k *Kernel) Input(ctx context.Context, id cellhold.CellID, request int64, v
 	if err != nil {
 		return true, cellhold.Errorf(cellhold.Conflict, "The question is answered already.")
 	}
+	k.recordAnswer(ctx, id, q)
+	return true, nil
+}
+
+// recordAnswer records that a question is answered.
+func (k *Kernel) recordAnswer(ctx context.Context, id cellhold.CellID, q *cellhold.InputRequest) {
 	ev := record.NewEvent(cellhold.EventInputReply, k.o.ID, id, cellhold.InputReplyContent{Request: q.Request})
 	if err := k.o.Log.Append(context.WithoutCancel(ctx), []record.Event{ev}); err != nil {
 		// The kernel has the answer. After a crash the question would look open, but the agent refuses a
 		// second answer.
 		k.o.Logger.Error("record an answered question", "cell", id, "err", err)
 	}
-	return true, nil
 }
 
 // updateQuestion updates the open question of a cell from a recorded event.

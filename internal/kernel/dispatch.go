@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"cellhold"
+	"cellhold/internal/pause"
 	"cellhold/internal/record"
 )
 
@@ -15,7 +16,7 @@ func (k *Kernel) dispatch(ctx context.Context) {
 		if k.orphaned() {
 			if err := k.cancelQueue(ctx, cellhold.StatusCancelled, "The kernel died before the cell could run."); err != nil {
 				k.o.Logger.Error("cancel the cells of a dead kernel", "session", k.o.Session, "err", err)
-				pause(ctx, retryMost)
+				pause.For(ctx, retryMost)
 			}
 			continue
 		}
@@ -86,7 +87,7 @@ func (k *Kernel) send(ctx context.Context, e *entry) {
 		// of the sandbox, decides.
 		k.o.Logger.Debug("send a cell", "cell", e.req.Cell, "err", err)
 		e.tries++
-		pause(ctx, min(retryFirst<<min(e.tries, 10), retryMost))
+		pause.For(ctx, min(retryFirst<<min(e.tries, 10), retryMost))
 	}
 }
 
@@ -127,6 +128,9 @@ func (k *Kernel) markSent(e *entry) (unwanted bool) {
 		return false
 	}
 	k.stalled = time.Time{}
+	if !e.sent {
+		close(e.accepted)
+	}
 	e.sent, e.sentAt = true, time.Now()
 	if e.cell.Started.IsZero() {
 		e.cell.Started = time.Now().UTC()
@@ -241,7 +245,7 @@ func (k *Kernel) finish(ctx context.Context, e *entry, s cellhold.CellStatus, ca
 	err := k.endCells(ctx, func() []end { return ends([]*entry{e}, s, cause) })
 	if err != nil {
 		k.o.Logger.Error("end a cell", "cell", e.req.Cell, "err", err)
-		pause(ctx, retryMost)
+		pause.For(ctx, retryMost)
 	}
 }
 
@@ -305,6 +309,8 @@ func (k *Kernel) endCells(ctx context.Context, pick func() []end, more ...record
 
 // remove removes a cell that is done. The caller must hold mu.
 func (k *Kernel) remove(e *entry) {
+	k.o.Log.countRunning(e.held, 0)
+	e.held = 0
 	if k.current == e {
 		k.current = nil
 		k.remember(e.req.Cell, e.folder.Held(), e.kept)
@@ -370,6 +376,8 @@ func (k *Kernel) Release() {
 	}
 	k.current, k.queue = nil, nil
 	for _, e := range rest {
+		k.o.Log.countRunning(e.held, 0)
+		e.held = 0
 		e.cell = *e.ended(cellhold.CellDoneContent{Status: cellhold.StatusLost, Cause: "The end of the cell could not be recorded."}, time.Now().UTC())
 		close(e.done)
 	}

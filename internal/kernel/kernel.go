@@ -31,7 +31,7 @@ type Link interface {
 	Restart(ctx context.Context) error
 	Ack(ctx context.Context, seq int64) error // the agent can forget events up to seq
 	// Events yields the agent's events with numbers above after. It ends with an error when the link breaks, and
-	// without an error when the context ends.
+	// without an error when the context ends. If the error is guestapi.ErrForm, the caller must not ask again.
 	Events(ctx context.Context, after int64) iter.Seq2[guestapi.Event, error]
 }
 
@@ -75,8 +75,8 @@ type Options struct {
 	Refold func(ctx context.Context) error
 	// Done is called after a cell is done and recorded. It can be nil. It must not block.
 	Done func(c record.Cell)
-	// Stuck is called when the agent did not accept or end a cell in time. The owner must then destroy the sandbox
-	// and call Die. It must not block.
+	// Stuck is called when the agent did not accept or end a cell in time, and when it broke the protocol. why is the end
+	// of a sentence. The owner must then destroy the sandbox and call Die. It must not block.
 	Stuck func(why string)
 }
 
@@ -153,6 +153,7 @@ type entry struct {
 	sentAt  time.Time                     // time of sent, by the server's clock, because the guest can forge its times
 	folded  int64                         // the agent's number of the newest event in folder
 	kept    int64                         // bytes of its output in the journal
+	held    int64                         // bytes that the log counts for folder
 	lost    cellhold.OutputDroppedContent // its dropped output that is not reported yet
 	tries   int                           // failed attempts to send it; used by the dispatcher only
 	asked   int64                         // the agent's number of the event that asks for input; 0 when none is open
@@ -161,6 +162,7 @@ type entry struct {
 	unwanted bool          // interrupt it as soon as the agent has accepted it
 	overdue  bool          // the agent did not end it at its deadline
 	done     chan struct{} // closed when the cell is done and recorded
+	accepted chan struct{} // closed when the agent has accepted the cell
 }
 
 // New returns a kernel that continues where the journal ends. Pending cells get their state from the
@@ -207,7 +209,7 @@ func (k *Kernel) Start(ctx context.Context, r guestapi.StartKernel) error {
 func (k *Kernel) Submit(ctx context.Context, c record.Cell) (record.Cell, error) {
 	k.submit.Lock()
 	defer k.submit.Unlock()
-	position, err := k.admit(len(c.Code))
+	position, err := k.admit(weight(c))
 	if err != nil {
 		return c, err
 	}
@@ -230,7 +232,7 @@ func (k *Kernel) admit(size int) (position int, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, e := range k.queue {
-		size += len(e.req.Code)
+		size += weight(e.cell)
 	}
 	if k.state == cellhold.KernelDead {
 		return 0, k.deadError()
@@ -248,6 +250,14 @@ func (k *Kernel) admit(size int) (position int, err error) {
 	return position, nil
 }
 
+// weight returns the bytes of a queued cell: its code, and the parts of a client's request.
+func weight(c record.Cell) int {
+	if c.Request == nil {
+		return len(c.Code)
+	}
+	return len(c.Code) + len(c.Request.Header) + len(c.Request.Metadata) + len(c.Request.UserExpressions)
+}
+
 // deadError returns the error of a dead kernel, with its cause and the remedy. The caller must hold mu.
 func (k *Kernel) deadError() error {
 	detail := k.detail
@@ -258,7 +268,11 @@ func (k *Kernel) deadError() error {
 }
 
 func newEntry(c record.Cell) *entry {
-	return &entry{req: guestapi.Execute{Cell: c.ID, Code: c.Code, Timeout: c.Timeout, AllowStdin: c.AllowStdin, Figures: c.Figures}, cell: c, folder: notebook.New(notebook.Bounds{}), done: make(chan struct{})}
+	req := guestapi.Execute{Cell: c.ID, Code: c.Code, Timeout: c.Timeout, AllowStdin: c.AllowStdin, Figures: c.Figures, Before: c.Before, After: c.After}
+	if q := c.Request; q != nil {
+		req.Request = &guestapi.ExecuteRequest{Header: q.Header, Metadata: q.Metadata, Silent: q.Silent, StoreHistory: q.StoreHistory, UserExpressions: q.UserExpressions}
+	}
+	return &entry{req: req, cell: c, folder: notebook.New(notebook.Bounds{}), done: make(chan struct{}), accepted: make(chan struct{})}
 }
 
 // Restart replaces the kernel process and waits until the new one is idle. The running cell ends, queued
@@ -356,6 +370,14 @@ func (k *Kernel) Busy() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.current != nil || len(k.queue) > 0
+}
+
+// Idle reports whether no cell runs or is queued. It waits until a recorded end is applied too, so a caller that has seen
+// the end of the last cell finds the kernel idle.
+func (k *Kernel) Idle() bool {
+	k.rec.Lock()
+	defer k.rec.Unlock()
+	return !k.Busy()
 }
 
 // Cell returns a cell that is not done, with its outputs so far.

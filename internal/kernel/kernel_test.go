@@ -621,3 +621,22 @@ func TestOutputOfOtherKernelsTakesSpace(t *testing.T) {
 		t.Errorf("a new log of the journal counts %d bytes, the old log %d (%v)", log.Kept(), w.log.Kept(), err)
 	}
 }
+
+func TestAKernelIsIdleWhenTheLogShowsTheEndOfItsCell(t *testing.T) {
+	w, after := open(t, newMemory(), newAgent(echo)), int64(0)
+	for range 300 {
+		id := cellhold.NewCellID()
+		w.submit(t, id)
+		for ev, err := range w.log.Watch(t.Context(), after) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if after = ev.Seq; ev.Type == cellhold.EventCellDone && ev.Cell == id {
+				break
+			}
+		}
+		if !w.kernel.Idle() {
+			t.Fatalf("the kernel is busy after the end of cell %s", id)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/notebook"
+	"cellhold/internal/outputs"
 	"cellhold/internal/record"
 )
 
@@ -150,7 +151,7 @@ func (k *Kernel) writeOne(ctx context.Context, l *late) (written int64, err erro
 	c := l.filled()
 	updates := l.folder.Updates()
 	k.mu.Unlock()
-	written = notebook.Size(c.Outputs)
+	written = outputs.Size(c.Outputs)
 	if err := k.o.Log.Append(ctx, nil, &c); err != nil {
 		return written, err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cellhold"
+	"cellhold/internal/memory"
 	"cellhold/internal/record"
 )
 
@@ -48,15 +49,31 @@ type Log struct {
 	bytes   int            // of their contents
 	kept    int64          // bytes that all events take in the journal
 	late    int64          // bytes of late output that the kernels hold in memory
+	running int64          // bytes of the outputs of running cells that the kernels hold in memory
 	changed chan struct{}  // closed and replaced when events are appended or the log closes
 	closed  bool
 	err     error // the error with which watches end; nil: none
+
+	lateShare, runningShare *memory.Share // shares of lateBudget and runningBudget
 }
+
+// Bounds of the outputs in memory. A session can always hold ownOutputs for its running cells. Above that, the sessions
+// share runningBudget, and one session can use sharedOutputs of it.
+const (
+	ownOutputs    = 16 << 20
+	sharedOutputs = 96 << 20
+)
+
+var (
+	runningBudget = memory.New(512 << 20) // for the outputs of running cells, of all sessions
+	lateBudget    = memory.New(256 << 20) // for late output, of all sessions
+)
 
 // EmptyLog returns the log of a new session. It reads nothing, so the start of a session does not wait for readers of the
 // journal.
 func EmptyLog(id cellhold.SessionID, j Journal) *Log {
-	return &Log{session: id, journal: j, next: 1, changed: make(chan struct{})}
+	return &Log{session: id, journal: j, next: 1, changed: make(chan struct{}),
+		lateShare: lateBudget.Empty(), runningShare: runningBudget.Empty()}
 }
 
 // NewLog returns the log of a session. It continues where the journal ends.
@@ -108,13 +125,38 @@ func (l *Log) Kept() int64 {
 	return l.kept
 }
 
+// reserveRunning changes the counted size of the outputs of a running cell from old to now. It returns false if they would
+// use too much memory.
+func (l *Log) reserveRunning(old, now int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	total := l.running - old + now
+	shared := max(total-ownOutputs, 0)
+	if now > old && shared > sharedOutputs || !l.runningShare.Resize(shared) {
+		return false
+	}
+	l.running = total
+	return true
+}
+
+// countRunning is like reserveRunning, without a check.
+func (l *Log) countRunning(old, now int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.running += now - old
+	l.runningShare.Resize(l.running - ownOutputs)
+}
+
 // reserveLate changes the counted size of late output from old to now. It returns false if the kernels of the
-// session would use too much memory.
+// session, or of all sessions, would use too much memory.
 func (l *Log) reserveLate(old, now int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	others := l.late - old
 	if now > old && others > 0 && others+now > maxLateBytes {
+		return false
+	}
+	if !l.lateShare.Resize(others + now) {
 		return false
 	}
 	l.late = others + now
@@ -126,6 +168,7 @@ func (l *Log) addLate(more int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.late += more
+	l.lateShare.Resize(l.late)
 }
 
 func (l *Log) isClosed() bool {
@@ -198,6 +241,8 @@ func (l *Log) Close(err error) {
 		return
 	}
 	l.closed, l.err = true, err
+	l.lateShare.Release()
+	l.runningShare.Release()
 	close(l.changed)
 }
 
@@ -265,13 +310,14 @@ func copyFirst(evs []record.Event) []record.Event {
 	return slices.Clone(evs[:n])
 }
 
-// replay yields events from the journal and returns the last number. It returns false if the caller must stop.
+// replay yields events from the journal and returns the last number. A damaged event becomes an event of the type
+// record_damaged, so that readers that wait for its number do not wait for ever. It returns false if the caller must stop.
 func (l *Log) replay(ctx context.Context, after int64, yield func(record.Event, error) bool) (int64, bool) {
 	start := after
 	for ev, err := range l.journal.Read(ctx, l.session, after) {
-		if err != nil && ev.Seq > after {
-			after = ev.Seq // a damaged event: readers see the gap in the numbers
-			continue
+		if seq := ev.Seq; err != nil && seq > after {
+			ev, err = record.NewEvent(cellhold.EventRecordDamaged, "", "", struct{}{}), nil
+			ev.Seq = seq
 		}
 		if !yield(ev, err) || err != nil {
 			return after, false

@@ -1,7 +1,9 @@
 package kernel_test
 
 import (
+	"context"
 	"errors"
+	"iter"
 	"testing"
 
 	"cellhold"
@@ -78,5 +80,46 @@ func TestAWatcherSeesEventsAndThenTheReasonOfTheEnd(t *testing.T) {
 	l.Close(reason)
 	if err := <-got; !errors.Is(err, reason) {
 		t.Errorf("got %v, want %v", err, reason)
+	}
+}
+
+// damagedJournal reports each event that is in damaged.
+type damagedJournal struct {
+	*memory
+	damaged map[int64]bool
+}
+
+func (d damagedJournal) Read(ctx context.Context, id cellhold.SessionID, after int64) iter.Seq2[record.Event, error] {
+	return func(yield func(record.Event, error) bool) {
+		for ev, err := range d.memory.Read(ctx, id, after) {
+			if d.damaged[ev.Seq] {
+				ev, err = record.Event{Event: cellhold.Event{Seq: ev.Seq}}, errors.New("record is damaged")
+			}
+			if !yield(ev, err) {
+				return
+			}
+		}
+	}
+}
+
+func TestADamagedEventKeepsItsNumber(t *testing.T) {
+	j := damagedJournal{newMemory(), map[int64]bool{2: true, 4: true}}
+	before, err := kernel.NewLog(t.Context(), "s", j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendText(t, before, "a", "b", "c", "d")
+	after, err := kernel.NewLog(t.Context(), "s", j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := int64(1)
+	for ev, err := range after.Watch(t.Context(), 0) {
+		if err != nil || ev.Seq != want || (ev.Type == cellhold.EventRecordDamaged) != j.damaged[want] {
+			t.Fatalf("got event %d of type %s, %v; want %d", ev.Seq, ev.Type, err, want)
+		}
+		if want++; want > 4 { // the last event is damaged, and a reader of a page still sees its end
+			break
+		}
 	}
 }

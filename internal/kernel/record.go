@@ -9,55 +9,9 @@ import (
 	"cellhold"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/notebook"
+	"cellhold/internal/pause"
 	"cellhold/internal/record"
 )
-
-// read passes the agent's events to the recorder, and reconnects when the link breaks.
-func (k *Kernel) read(ctx context.Context) {
-	defer k.setDown(true)
-	wait := retryFirst
-	after := k.cursor // no other goroutine writes it before the first event is recorded
-	for ctx.Err() == nil {
-		for ev, err := range k.o.Link.Events(ctx, after) {
-			if err != nil {
-				k.o.Logger.Debug("read events", "kernel", k.o.ID, "after", after, "err", err)
-				break
-			}
-			if k.inbox.put(ctx, ev) != nil {
-				return
-			}
-			after, wait = ev.Seq, retryFirst
-			k.setDown(false)
-		}
-		k.setDown(true)
-		if !pause(ctx, wait) {
-			return
-		}
-		wait = min(2*wait, retryMost)
-	}
-}
-
-// setDown records whether the link is broken. Die waits for a broken link, because then no more events come.
-func (k *Kernel) setDown(down bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.down != down {
-		k.down = down
-		k.notify()
-	}
-}
-
-// pause waits for d. It returns false if the context ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
 
 // record records the events of the reader, batch by batch.
 func (k *Kernel) record(ctx context.Context) {
@@ -74,10 +28,12 @@ func (k *Kernel) record(ctx context.Context) {
 			}
 			// No event is lost: the agent keeps the events until they are acknowledged.
 			k.o.Logger.Error("record events", "session", k.o.Session, "kernel", k.o.ID, "err", err)
-			if !pause(ctx, wait) {
+			if !pause.For(ctx, wait) {
 				return
 			}
 		}
+		batch = nil // the journal has the events
+		k.inbox.recorded()
 		k.ack(ctx)
 	}
 }
@@ -388,11 +344,30 @@ func (k *Kernel) fold(ev record.Event) *record.Cell {
 			break
 		}
 		e.folded = ev.Source
+		k.foldOutput(e, ev)
+	}
+	return nil
+}
+
+// foldOutput adds an output to a running cell. If the outputs of the running cells have too much memory already, a display
+// is left out of the cell. It stays in the events. The caller must hold mu.
+func (k *Kernel) foldOutput(e *entry, ev record.Event) {
+	size := int64(0)
+	switch ev.Type {
+	case cellhold.EventDisplayData, cellhold.EventExecuteResult, cellhold.EventUpdateDisplayData:
+		size = int64(len(ev.Content))
+	}
+	if size == 0 || k.o.Log.reserveRunning(e.held, e.held+size) {
+		e.held += size
 		if err := e.folder.Add(ev.Event); err != nil {
 			k.o.Logger.Warn("fold output", "cell", e.req.Cell, "err", err)
 		}
+	} else {
+		e.folder.LeaveOut(size)
 	}
-	return nil
+	now := e.folder.Held()
+	k.o.Log.countRunning(e.held, now)
+	e.held = now
 }
 
 // updateDisplays passes on the displays that a cell updated in other cells.
@@ -484,22 +459,5 @@ func (k *Kernel) announce(done []*entry) {
 			k.o.Done(e.cell) // called first, so that waiters find the session up to date
 		}
 		close(e.done)
-	}
-}
-
-// ack lets the agent forget events, if there are enough of them. A failure is harmless: the next call acknowledges
-// the same events.
-func (k *Kernel) ack(ctx context.Context) {
-	k.mu.Lock()
-	due, cursor := k.unacked >= ackEvery, k.cursor
-	if due {
-		k.unacked = 0
-	}
-	k.mu.Unlock()
-	if !due {
-		return
-	}
-	if err := k.o.Link.Ack(ctx, cursor); err != nil {
-		k.o.Logger.Debug("acknowledge events", "kernel", k.o.ID, "err", err)
 	}
 }

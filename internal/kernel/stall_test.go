@@ -1,11 +1,16 @@
 package kernel_test
 
 import (
+	"context"
+	"iter"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"cellhold"
+	"cellhold/internal/guestapi"
+	"cellhold/internal/kernel"
 )
 
 func TestAnAgentThatNeverEndsACellIsReported(t *testing.T) {
@@ -51,6 +56,52 @@ func TestAnAgentThatNeverAcceptsACellIsReported(t *testing.T) {
 		}
 		if w.kernel.Busy() {
 			t.Error("the kernel is still busy")
+		}
+		w.stop()
+	})
+}
+
+// brokenLink sends an event that cannot be skipped after the agent's other events.
+type brokenLink struct {
+	*agent
+	asked int
+}
+
+func (l *brokenLink) Events(context.Context, int64) iter.Seq2[guestapi.Event, error] {
+	l.asked++
+	return func(yield func(guestapi.Event, error) bool) {
+		l.mu.Lock()
+		state := l.evs[0]
+		l.mu.Unlock()
+		if !yield(state, nil) {
+			return
+		}
+		<-l.took // a cell was accepted
+		yield(guestapi.Event{}, cellhold.Wrap(cellhold.Internal, guestapi.ErrForm, "The agent in the sandbox sent invalid data."))
+	}
+}
+
+func TestAnAgentThatBreaksTheProtocolIsReportedAtOnceAndNotAskedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAgent(silent)
+		l := &brokenLink{agent: a}
+		w := openWith(t, newMemory(), a, func(o *kernel.Options) { o.Link = l })
+		start := time.Now()
+		w.submit(t, "c1")
+		if why := <-w.stuck; why != "the agent broke the protocol" || time.Since(start) > time.Second {
+			t.Errorf("reported after %s: %s", time.Since(start), why)
+		}
+		if err := w.kernel.Die(t.Context(), cellhold.StatusLost, "The sandbox was destroyed, because the agent broke the protocol."); err != nil {
+			t.Fatal(err)
+		}
+		if c := w.wait(t, "c1"); c.Status != cellhold.StatusLost || !strings.Contains(c.Cause, "broke the protocol") {
+			t.Errorf("the cell ended with %s (%s)", c.Status, c.Cause)
+		}
+		if waited := time.Since(start); waited > time.Second {
+			t.Errorf("the end of the cell took %s", waited)
+		}
+		if synctest.Wait(); l.asked != 1 {
+			t.Errorf("the events were read %d times, want once", l.asked)
 		}
 		w.stop()
 	})

@@ -35,10 +35,11 @@ type Listener struct {
 // ends or Close is called. Close also closes r and w if they are closers. If r is not a closer, Close
 // returns only after r has ended.
 func Listen(r io.Reader, w io.Writer) *Listener {
+	closeOut := sync.OnceValue(func() error { return closeIfCloser(w) })
 	l := &Listener{
-		in:    &frameReader{r: bufio.NewReaderSize(r, guestBuffer)},
+		in:    &frameReader{r: bufio.NewReaderSize(r, guestBuffer), ended: func() { _ = closeOut() }},
 		w:     w,
-		close: func() error { return errors.Join(closeIfCloser(r), closeIfCloser(w)) },
+		close: func() error { return errors.Join(closeIfCloser(r), closeOut()) },
 		conns: make(chan net.Conn),
 		done:  make(chan struct{}),
 		ended: make(chan struct{}),
@@ -78,7 +79,7 @@ func (l *Listener) serve() error {
 // serveHost serves one host until the next one resets the link.
 func (l *Listener) serveHost() error {
 	conn := &guestConn{in: l.in}
-	conn.joiner.emit = func(p []byte) error {
+	conn.sender.emit = func(p []byte) error {
 		_, err := l.w.Write(p)
 		return err
 	}
@@ -86,6 +87,7 @@ func (l *Listener) serveHost() error {
 	if err != nil {
 		return err
 	}
+	defer conn.sender.close()
 	defer mux.Close()
 	for {
 		s, err := mux.AcceptStream()
@@ -93,7 +95,7 @@ func (l *Listener) serveHost() error {
 			return nil // ends this session only; the next reset starts another
 		}
 		select {
-		case l.conns <- &stream{s}:
+		case l.conns <- &stream{Stream: s, sender: &conn.sender}:
 		case <-mux.CloseChan():
 			return nil
 		case <-l.done:
@@ -137,7 +139,7 @@ func (addr) String() string  { return "link" }
 type guestConn struct {
 	in     *frameReader
 	closed atomic.Bool
-	joiner
+	sender
 }
 
 func (c *guestConn) Read(p []byte) (int, error) {
@@ -160,6 +162,7 @@ type frameReader struct {
 	left  int    // bytes left in the current DATA frame
 	nonce []byte // nonce of a RESET that is not answered yet
 	err   error  // set when the frames can no longer be trusted
+	ended func() // called when err is set: it ends a write to a host that is gone
 }
 
 // Read returns the payload of DATA frames, and io.EOF at a RESET.
@@ -197,7 +200,9 @@ func (f *frameReader) awaitReset() ([]byte, error) {
 // boundaries are lost.
 func (f *frameReader) next() error {
 	if f.err == nil {
-		f.err = f.readHeader()
+		if f.err = f.readHeader(); f.err != nil {
+			f.ended()
+		}
 	}
 	return f.err
 }

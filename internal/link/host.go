@@ -1,17 +1,16 @@
 package link
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"sync"
-	"time"
 
 	"github.com/hashicorp/yamux"
 )
@@ -21,10 +20,13 @@ const scanBuffer = 64 << 10
 
 // Host is the host's end of a link. Its methods are safe for concurrent use.
 type Host struct {
-	mux *yamux.Session
+	mux  *yamux.Session
+	conn *hostConn
+	open *openStreams
 	// opening admits one open at a time. The open of yamux takes no context and blocks while a guest does not
 	// answer. So at most one goroutine is blocked in it.
 	opening chan struct{}
+	next    uint32 // number of the next stream; only the holder of opening uses it
 	opens   sync.WaitGroup
 }
 
@@ -38,17 +40,18 @@ func Attach(ctx context.Context, r io.ReadCloser, w io.WriteCloser) (*Host, erro
 		closeBoth()
 		return nil, fmt.Errorf("attach to guest: %w", err)
 	}
+	open := &openStreams{finishes: map[uint32]bool{}}
 	conn := &hostConn{
-		guard: guard{r: io.MultiReader(bytes.NewReader(rest), r)},
-		close: closeBoth,
+		guard:  newGuard(io.MultiReader(bytes.NewReader(rest), r), open.hear),
+		sender: sender{emit: func(p []byte) error { return writeFrames(w, p) }},
+		close:  closeBoth,
 	}
-	conn.joiner.emit = func(p []byte) error { return writeFrames(w, p) }
 	mux, err := yamux.Client(conn, muxConfig())
 	if err != nil {
 		closeBoth()
 		return nil, fmt.Errorf("attach to guest: %w", err)
 	}
-	return &Host{mux: mux, opening: make(chan struct{}, 1)}, nil
+	return &Host{mux: mux, conn: conn, open: open, opening: make(chan struct{}, 1), next: 1}, nil
 }
 
 // handshake sends a RESET and reads up to its echo. It returns the bytes that it read after the echo.
@@ -124,18 +127,19 @@ func (h *Host) Dial(ctx context.Context) (net.Conn, error) {
 		return nil, fmt.Errorf("dial guest: %w", ErrLost)
 	}
 	type result struct {
-		stream *yamux.Stream
+		stream *stream
 		err    error
 	}
 	opened := make(chan result)
 	h.opens.Go(func() {
-		s, err := h.mux.OpenStream()
+		s, err := h.openStream()
 		<-h.opening
+		r := result{&stream{Stream: s, sender: &h.conn.sender, open: h.open}, err}
 		select {
-		case opened <- result{s, err}:
+		case opened <- r:
 		case <-ctx.Done():
 			if err == nil {
-				_ = s.Close()
+				_ = r.stream.Close()
 			}
 		}
 	})
@@ -144,10 +148,23 @@ func (h *Host) Dial(ctx context.Context) (net.Conn, error) {
 		if r.err != nil {
 			return nil, fmt.Errorf("dial guest: %w", r.err)
 		}
-		return &stream{r.stream}, nil
+		return r.stream, nil
 	case <-ctx.Done():
 		return nil, fmt.Errorf("dial guest: %w", context.Cause(ctx))
 	}
+}
+
+// openStream opens a stream of yamux, which numbers them 1, 3, 5. If it fails, yamux can still send the open later. So the
+// data of such a stream is dropped. The caller must hold opening.
+func (h *Host) openStream() (*yamux.Stream, error) {
+	id := h.next
+	h.next += 2
+	h.open.add(id)
+	s, err := h.mux.OpenStream()
+	if err != nil {
+		h.open.remove(id)
+	}
+	return s, err
 }
 
 // Done returns a channel that is closed when the link has ended: by Close, by the guest's death, or because
@@ -158,30 +175,15 @@ func (h *Host) Done() <-chan struct{} { return h.mux.CloseChan() }
 // can be called twice.
 func (h *Host) Close() error {
 	err := h.mux.Close()
+	h.conn.sender.close()
 	h.opens.Wait()
 	return err
-}
-
-// stream is a yamux stream whose errors distinguish a lost link from an orderly end.
-type stream struct{ *yamux.Stream }
-
-func (s *stream) Read(p []byte) (int, error) {
-	n, err := s.Stream.Read(p)
-	if err == io.EOF && s.Session().IsClosed() {
-		err = ErrLost
-	}
-	return n, err
-}
-
-// Close also wakes a blocked reader. Usually the close of the guest does this, but a paused guest sends none.
-func (s *stream) Close() error {
-	return errors.Join(s.Stream.Close(), s.Stream.SetReadDeadline(time.Unix(1, 0)))
 }
 
 // hostConn is the connection of yamux on the host.
 type hostConn struct {
 	guard
-	joiner
+	sender
 	close func()
 	once  sync.Once
 }
@@ -193,46 +195,64 @@ func (c *hostConn) Close() error {
 
 // guard passes only the messages of an honest guest: data and window updates for streams that the host
 // opened. Without it, a guest could use up the host's memory with pings or streams. Each ping costs yamux a
-// goroutine, and each stream has a buffer.
+// goroutine, and each stream has a buffer. guard drops the data of streams that are not open on the host.
+//
+// guard passes a data frame in pieces that have arrived completely. Each piece is a frame of its own. yamux holds a lock
+// of the stream while it reads a body, so a guest that stops inside a frame would block the readers of the stream.
 type guard struct {
-	r      io.Reader
-	header [muxHeader]byte
-	have   int    // header bytes that were read
-	body   uint32 // bytes of the current frame's body that are still missing
+	r    *bufio.Reader
+	hear func(id uint32, flags uint16) bool // takes the flags of a frame; reports whether the host has the stream open
+
+	header [muxHeader]byte // first as it arrives, then as it is passed
+	have   int             // header bytes that were read
+	ready  []byte          // the rest of a checked header that the caller has not read
+	piece  int             // bytes of the current piece that the caller has not read; r has all of them
+	rest   int             // bytes of the frame's body after the current piece
+	flags  uint16          // flags of the frame that were not passed
 }
 
+// guardBuffer is the number of bytes that are read at once from the guest.
+const guardBuffer = 16 << 10
+
+func newGuard(r io.Reader, hear func(uint32, uint16) bool) guard {
+	return guard{r: bufio.NewReaderSize(r, guardBuffer), hear: hear}
+}
+
+// Read returns checked bytes: a part of a header or of a body. It waits for the guest only between two pieces.
 func (g *guard) Read(p []byte) (int, error) {
-	n, err := g.r.Read(p)
-	if bad := g.check(p[:n]); bad != nil {
-		return 0, bad
-	}
-	return n, err
-}
-
-func (g *guard) check(p []byte) error {
 	for len(p) > 0 {
-		if g.body > 0 {
-			skip := min(uint64(g.body), uint64(len(p)))
-			g.body -= uint32(skip)
-			p = p[skip:]
-			continue
-		}
-		n := copy(g.header[g.have:], p)
-		g.have += n
-		p = p[n:]
-		if g.have < muxHeader {
-			return nil
-		}
-		g.have = 0
-		if err := g.checkHeader(); err != nil {
-			return err
+		switch {
+		case len(g.ready) > 0:
+			n := copy(p, g.ready)
+			g.ready = g.ready[n:]
+			return n, nil
+		case g.piece > 0:
+			n, err := g.r.Read(p[:min(len(p), g.piece)])
+			g.piece -= n
+			return n, err
+		case g.rest > 0:
+			if err := g.cut(); err != nil {
+				return 0, err
+			}
+		default:
+			n, err := g.r.Read(g.header[g.have:])
+			if g.have += n; g.have == muxHeader {
+				g.have = 0
+				if bad := g.checkHeader(); bad != nil {
+					return 0, bad
+				}
+			}
+			if err != nil {
+				return 0, err
+			}
 		}
 	}
-	return nil
+	return 0, nil
 }
 
+// checkHeader checks a header. It passes a header without a body on; cut passes the others.
 func (g *guard) checkHeader() error {
-	h := g.header
+	h := g.header[:]
 	flags := binary.BigEndian.Uint16(h[2:])
 	id := binary.BigEndian.Uint32(h[4:])
 	length := binary.BigEndian.Uint32(h[8:])
@@ -248,8 +268,35 @@ func (g *guard) checkHeader() error {
 	case h[1] == muxData && length > muxMaxBody:
 		return fmt.Errorf("%w: %d bytes in one frame", errBadGuest, length)
 	}
-	if h[1] == muxData {
-		g.body = length
+	if h[1] == muxData && length > 0 {
+		g.rest, g.flags = int(length), flags
+		return nil
 	}
+	g.hear(id, flags)
+	g.ready = h
+	return nil
+}
+
+// cut waits for the next bytes of the body, and makes a piece of those that have arrived. The first piece has the
+// frame's flags, and the last piece has those that end the stream.
+func (g *guard) cut() error {
+	if _, err := g.r.Peek(1); err != nil {
+		return err
+	}
+	g.piece = min(g.rest, g.r.Buffered())
+	g.rest -= g.piece
+	flags := g.flags
+	if g.rest > 0 {
+		flags &^= muxFlagsEnd
+	}
+	g.flags &^= flags
+	h := g.header[:]
+	if !g.hear(binary.BigEndian.Uint32(h[4:]), flags) { // yamux gets the flags without the data
+		_, _ = g.r.Discard(g.piece) // does not fail: r has the bytes
+		g.piece = 0
+	}
+	binary.BigEndian.PutUint16(h[2:], flags)
+	binary.BigEndian.PutUint32(h[8:], uint32(g.piece))
+	g.ready = h
 	return nil
 }

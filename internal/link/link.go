@@ -15,7 +15,6 @@
 package link
 
 import (
-	"encoding/binary"
 	"errors"
 	"io"
 	"time"
@@ -37,6 +36,14 @@ const (
 	nonceSize = 32
 )
 
+// streamCloseTimeout is the time that a closed stream waits for the close of the other end. It is long
+// enough for a busy guest, and short enough that a hostile guest cannot pile up streams. A stream that is closed only for
+// writes has no such limit. Tests shorten the time.
+var streamCloseTimeout = 30 * time.Second
+
+// writeTimeout is the time that one write can wait for space in the pipe. Tests shorten it.
+var writeTimeout = 10 * time.Second
+
 // yamux header fields, fixed by its specification.
 const (
 	muxHeader   = 12
@@ -44,7 +51,10 @@ const (
 	muxData     = 0
 	muxWindow   = 1
 	muxFlagSYN  = 1
+	muxFlagFIN  = 4
+	muxFlagRST  = 8
 	muxFlagsAll = 15
+	muxFlagsEnd = muxFlagFIN | muxFlagRST // no data follows on the stream
 	// muxMaxBody is the receive window of a stream. An honest frame is never longer.
 	muxMaxBody = 256 << 10
 )
@@ -64,41 +74,9 @@ func muxConfig() *yamux.Config {
 	c.EnableKeepAlive = false
 	// For the same reason an unanswered open must not end the session.
 	c.StreamOpenTimeout = 0
-	// StreamCloseTimeout is the time that a closed stream waits for the close of the other end. It is long
-	// enough for a busy guest, and short enough that a hostile guest cannot pile up streams.
-	c.StreamCloseTimeout = 30 * time.Second
-	// ConnectionWriteTimeout is the time that one write can wait for space in the pipe.
-	c.ConnectionWriteTimeout = 10 * time.Second
+	c.StreamCloseTimeout = streamCloseTimeout
+	c.ConnectionWriteTimeout = writeTimeout
 	c.MaxStreamWindowSize = muxMaxBody
 	c.LogOutput = io.Discard
 	return c
-}
-
-// joiner joins the two writes that yamux makes for a data frame, header and body. One write needs half the
-// system calls, and wakes the other end half as often.
-type joiner struct {
-	emit    func([]byte) error
-	pending []byte // a data header whose body is still missing
-}
-
-// Write is called by one goroutine only, the sender of yamux.
-func (j *joiner) Write(p []byte) (int, error) {
-	if len(j.pending) == 0 && announcesBody(p) {
-		j.pending = append(j.pending, p...)
-		return len(p), nil
-	}
-	piece := p
-	if len(j.pending) > 0 {
-		j.pending = append(j.pending, p...)
-		piece = j.pending
-		j.pending = j.pending[:0]
-	}
-	if err := j.emit(piece); err != nil {
-		return 0, err
-	}
-	return len(p), nil
-}
-
-func announcesBody(p []byte) bool {
-	return len(p) == muxHeader && p[1] == muxData && binary.BigEndian.Uint32(p[8:]) > 0
 }

@@ -327,6 +327,57 @@ func TestTheGuestEndsTheLinkAfterAnInvalidFrame(t *testing.T) {
 	}
 }
 
+// full is an output that takes the answer to a RESET, and then nothing until it is closed.
+type full struct {
+	writes    int
+	stuck     chan struct{} // closed when a write waits
+	closed    chan struct{}
+	closeOnce sync.Once
+}
+
+func (f *full) Write(p []byte) (int, error) {
+	if f.writes++; f.writes == 1 {
+		return len(p), nil
+	}
+	close(f.stuck)
+	<-f.closed
+	return 0, os.ErrClosed
+}
+
+func (f *full) Close() error {
+	f.closeOnce.Do(func() { close(f.closed) })
+	return nil
+}
+
+func TestTheEndOfTheInputEndsTheGuestAlthoughItsOutputIsFull(t *testing.T) {
+	in, host := io.Pipe()
+	out := &full{stuck: make(chan struct{}), closed: make(chan struct{})}
+	l := link.Listen(in, out)
+	accepted := make(chan error, 1)
+	go func() {
+		_, err := l.Accept()
+		accepted <- err
+	}()
+	open := muxFrame(0, 1, 1, 1, 0) // its answer waits for space in the output
+	for _, p := range [][]byte{append([]byte{2, 0, 32}, make([]byte, 32)...), append([]byte{1, 0, byte(len(open))}, open...)} {
+		if _, err := host.Write(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-out.stuck
+	_ = host.Close()
+	select {
+	case err := <-accepted:
+		if err == nil {
+			t.Error("Accept: got a stream, want an error")
+		}
+	case <-time.After(patience):
+		t.Error("Accept did not return after the end of the input")
+	}
+	_ = out.Close()
+	_ = l.Close()
+}
+
 // hostile attaches to a guest that answers the handshake and then sends say.
 func hostile(t *testing.T, f fifos, say []byte) *link.Host {
 	t.Helper()
@@ -367,6 +418,100 @@ func TestTheHostEndsTheLinkAfterAnInvalidFrame(t *testing.T) {
 			}
 		})
 	}
+}
+
+// returns fails the test if f does not return within patience.
+func returns(t *testing.T, what string, f func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() { defer close(done); f() }()
+	select {
+	case <-done:
+	case <-time.After(patience):
+		t.Fatalf("%s did not return within %s", what, patience)
+	}
+}
+
+// stalled returns a link, and a stream whose guest has stopped after four bytes of a frame of 100 bytes.
+func stalled(t *testing.T) (*link.Host, net.Conn) {
+	t.Helper()
+	f := newFIFOs(t)
+	h := hostile(t, f, nil)
+	c, err := h.Dial(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.guestOut.Write(append(muxFrame(0, 0, 2, 1, 100), "half"...)); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 4)
+	returns(t, "the read of the bytes that arrived", func() { _, err = io.ReadFull(c, got) })
+	if err != nil || string(got) != "half" {
+		t.Fatalf("got %q, %v; want the four bytes of the guest", got, err)
+	}
+	return h, c
+}
+
+func TestAReadEndsAtItsDeadlineAlthoughTheGuestStoppedInsideAFrame(t *testing.T) {
+	_, c := stalled(t)
+	var err error
+	returns(t, "Read", func() {
+		_ = c.SetReadDeadline(time.Now())
+		_, err = c.Read(make([]byte, 1))
+	})
+	var timeout net.Error
+	if !errors.As(err, &timeout) || !timeout.Timeout() {
+		t.Errorf("got %v, want a timeout", err)
+	}
+}
+
+func TestCloseReturnsAlthoughTheGuestStoppedInsideAFrame(t *testing.T) {
+	h, c := stalled(t)
+	returns(t, "Close of the stream", func() { _ = c.Close() })
+	returns(t, "Close of the link", func() { _ = h.Close() })
+}
+
+// answered is a stream whose guest answers the first write, which is a request.
+type answered struct {
+	net.Conn
+	answer func()
+}
+
+func (a answered) Write(p []byte) (int, error) {
+	defer a.answer()
+	return a.Conn.Write(p)
+}
+
+// A sandbox that is paused inside a frame is such a guest too. The host then ends its calls, and the link.
+func TestCallsEndWithTheirContextAlthoughTheGuestStoppedInsideAFrame(t *testing.T) {
+	f := newFIFOs(t)
+	h := hostile(t, f, nil)
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		c, err := h.Dial(ctx)
+		return answered{c, func() {
+			_, _ = f.guestOut.Write(append(muxFrame(0, 0, 2, 1, 1000), "HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\npart"...))
+		}}, err
+	}}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://guest/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	returns(t, "the call", func() {
+		resp, err := transport.RoundTrip(r)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		cancel()
+		if b, err := io.ReadAll(resp.Body); err == nil {
+			t.Errorf("got the answer %q without an error, want one", b)
+		}
+		_ = resp.Body.Close()
+		transport.CloseIdleConnections()
+	})
+	returns(t, "Close of the link", func() { _ = h.Close() })
 }
 
 func TestAFloodOfPingsStartsAtMostTwentyGoroutines(t *testing.T) {
@@ -420,5 +565,72 @@ func TestCloseEndsAReadOfTheStreamEvenIfTheGuestDoesNotAnswer(t *testing.T) {
 	}
 	if took := time.Since(begun); took > 10*time.Second {
 		t.Errorf("the read ended after %s, want at most 10s", took)
+	}
+}
+
+// A hostile guest sends as much as it can on each stream, and never closes it.
+func TestStreamsThatTheGuestNeverClosesKeepNoData(t *testing.T) {
+	f := newFIFOs(t)
+	l := link.Listen(f.guestIn, f.guestOut)
+	t.Cleanup(func() { _ = l.Close() })
+	full := make([]byte, 256<<10)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Write(full)
+		}
+	}()
+	h := f.attach(t)
+	connect := func() {
+		c, err := h.Dial(within(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, make([]byte, 64<<10)); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	connect()
+	before := heap()
+	for range 300 {
+		connect()
+	}
+	if grown := heap() - before; grown > 8<<20 {
+		t.Errorf("300 closed streams keep %d MiB, want at most 8", grown>>20)
+	}
+	runtime.KeepAlive(h)
+}
+
+// heap returns the bytes in use.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+func TestAStreamIsReadAfterTheHostHasClosedItForWrites(t *testing.T) {
+	f := newFIFOs(t)
+	f.echo(t)
+	c, err := f.attach(t).Dial(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	sent := bytes.Repeat([]byte("x"), 200<<10)
+	if _, err := c.Write(sent); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(c); err != nil || !bytes.Equal(got, sent) {
+		t.Errorf("got %d bytes, %v; want %d", len(got), err, len(sent))
 	}
 }

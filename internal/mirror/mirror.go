@@ -20,10 +20,10 @@ import (
 	"path"
 	"sort"
 	"strings"
-	"sync"
 	"time"
 
 	"cellhold"
+	"cellhold/internal/exclusive"
 	"cellhold/internal/guest"
 	"cellhold/internal/guestapi"
 )
@@ -34,44 +34,9 @@ const maxEntries = 4 * guestapi.MaxFiles
 
 // Folders are the folders of all users of a server. The zero value is ready for use.
 type Folders struct {
-	mu    sync.Mutex
-	locks map[string]*folderLock
-}
-
-// folderLock lets one session at a time write to a folder.
-type folderLock struct {
-	held  chan struct{} // capacity 1
-	calls int           // number of calls that hold the lock or wait for it; guarded by Folders.mu
-}
-
-// lock waits for the lock of a folder. Without the lock, two sessions that copy files at the same time could exceed
-// the limits of the folder.
-func (f *Folders) lock(ctx context.Context, dir string) (release func(), err error) {
-	f.mu.Lock()
-	l := f.locks[dir]
-	if l == nil {
-		if f.locks == nil {
-			f.locks = map[string]*folderLock{}
-		}
-		l = &folderLock{held: make(chan struct{}, 1)}
-		f.locks[dir] = l
-	}
-	l.calls++
-	f.mu.Unlock()
-	leave := func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		if l.calls--; l.calls == 0 {
-			delete(f.locks, dir)
-		}
-	}
-	select {
-	case l.held <- struct{}{}:
-		return func() { <-l.held; leave() }, nil
-	case <-ctx.Done():
-		leave()
-		return nil, ctx.Err()
-	}
+	// locks lets one session at a time write to a folder. Otherwise two sessions that copy files at the same time could
+	// exceed the limits of the folder.
+	locks exclusive.Keys // by folder
 }
 
 // Mirror copies the output files of one session to its folder on the host, and back.
@@ -99,7 +64,7 @@ func (m *Mirror) open() (*os.Root, error) {
 
 // hold locks the folder and opens it.
 func (m *Mirror) hold(ctx context.Context) (root *os.Root, release func(), err error) {
-	leave, err := m.folders.lock(ctx, m.dir)
+	leave, err := m.folders.locks.Hold(ctx, m.dir)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -153,7 +118,7 @@ func (m *Mirror) Recognise(ctx context.Context, c *guest.Client) error {
 	if err != nil {
 		return fmt.Errorf("list the guest's output files: %w", err)
 	}
-	release, err := m.folders.lock(ctx, m.dir)
+	release, err := m.folders.locks.Hold(ctx, m.dir)
 	if err != nil {
 		return nil
 	}
@@ -189,7 +154,7 @@ func (m *Mirror) Pull(ctx context.Context, c *guest.Client) error {
 	if c == nil {
 		return nil
 	}
-	release, err := m.folders.lock(ctx, m.dir)
+	release, err := m.folders.locks.Hold(ctx, m.dir)
 	if err != nil {
 		return err
 	}
@@ -343,10 +308,11 @@ func (m *Mirror) Files() ([]guestapi.File, error) {
 	return listFiles(root)
 }
 
-// Open opens one file by its listed path. The error is fs.ErrNotExist if there is no such file.
+// Open opens one file by its listed path. If there is no such file, it returns a NotFound error.
 func (m *Mirror) Open(name string) (*os.File, error) {
+	missing := cellhold.Errorf(cellhold.NotFound, "Output file %.200q not found in this session.", name)
 	if !fs.ValidPath(name) || strings.HasPrefix(name, temporary) {
-		return nil, fs.ErrNotExist
+		return nil, missing
 	}
 	root, err := m.open()
 	if err != nil {
@@ -354,9 +320,13 @@ func (m *Mirror) Open(name string) (*os.File, error) {
 	}
 	defer root.Close()
 	if info, err := root.Lstat(name); err != nil || !info.Mode().IsRegular() {
-		return nil, fs.ErrNotExist
+		return nil, missing
 	}
-	return root.Open(name)
+	f, err := root.Open(name)
+	if errors.Is(err, fs.ErrNotExist) { // removed since
+		err = missing
+	}
+	return f, err
 }
 
 // listFiles lists the regular files below a directory, sorted by name.

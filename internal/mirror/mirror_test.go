@@ -86,11 +86,11 @@ func TestEachDirectoryCountsAsAnEntry(t *testing.T) {
 func TestOneSessionAtATimeWritesToAFolder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var f Folders
-		release, err := f.lock(t.Context(), "a")
+		release, err := f.locks.Hold(t.Context(), "a")
 		if err != nil {
 			t.Fatal(err)
 		}
-		other, err := f.lock(t.Context(), "b")
+		other, err := f.locks.Hold(t.Context(), "b")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -98,7 +98,7 @@ func TestOneSessionAtATimeWritesToAFolder(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			if _, err := f.lock(ctx, "a"); !errors.Is(err, context.Canceled) {
+			if _, err := f.locks.Hold(ctx, "a"); !errors.Is(err, context.Canceled) {
 				t.Errorf("a cancelled wait for a locked folder: got %v, want context.Canceled", err)
 			}
 		})
@@ -106,8 +106,8 @@ func TestOneSessionAtATimeWritesToAFolder(t *testing.T) {
 		cancel()
 		wg.Wait()
 		release()
-		if len(f.locks) != 0 {
-			t.Errorf("got %d locks after all releases, want 0", len(f.locks))
+		if n := f.locks.Len(); n != 0 {
+			t.Errorf("got %d locks after all releases, want 0", n)
 		}
 	})
 }
@@ -124,7 +124,7 @@ func TestRecogniseSucceedsWithALockedFolderAndFailsWithoutAnAgent(t *testing.T) 
 	defer c.Close()
 	var f Folders
 	dir := t.TempDir()
-	release, err := f.lock(t.Context(), dir)
+	release, err := f.locks.Hold(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}

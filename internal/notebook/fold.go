@@ -2,6 +2,7 @@ package notebook
 
 import (
 	"cellhold"
+	"cellhold/internal/outputs"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -12,7 +13,7 @@ import (
 // Bounds limits how much of a cell's output is kept. Zero fields mean the values of DefaultBounds.
 type Bounds struct {
 	Text    int   // bytes of stream text: half for the beginning of the text, half for its end
-	Data    int64 // bytes of displays and results
+	Data    int64 // bytes that all outputs take as JSON; half of them for one output
 	Outputs int   // outputs of all types, plus one error and one notice
 }
 
@@ -31,12 +32,12 @@ type Update struct {
 
 // Replace applies updates to the outputs of an earlier cell, and reports whether they changed. Outputs that
 // would become too large stay unchanged.
-func Replace(outputs []cellhold.Output, updates []Update) (changed bool) {
+func Replace(list []cellhold.Output, updates []Update) (changed bool) {
 	for _, u := range updates {
-		before := slices.Clone(outputs)
-		switch found := u.apply(outputs); {
-		case found && Size(outputs) > DefaultBounds.Data:
-			copy(outputs, before)
+		before := slices.Clone(list)
+		switch found := u.apply(list); {
+		case found && outputs.Size(list) > DefaultBounds.Data:
+			copy(list, before)
 		case found:
 			changed = true
 		}
@@ -44,18 +45,10 @@ func Replace(outputs []cellhold.Output, updates []Update) (changed bool) {
 	return changed
 }
 
-// Size returns the approximate size of outputs in bytes.
-func Size(outputs []cellhold.Output) (n int64) {
-	for _, o := range outputs {
-		n += int64(len(o.Text)) + bundleSize(o.Data) + bundleSize(o.Metadata)
-	}
-	return n
-}
-
 // apply replaces the displays with the id of the update, and reports whether there were any.
-func (u Update) apply(outputs []cellhold.Output) (found bool) {
-	for i := range outputs {
-		if o := &outputs[i]; o.DisplayID == u.DisplayID && u.DisplayID != "" {
+func (u Update) apply(list []cellhold.Output) (found bool) {
+	for i := range list {
+		if o := &list[i]; o.DisplayID == u.DisplayID && u.DisplayID != "" {
 			o.Data, o.Metadata, found = u.Data, u.Metadata, true
 		}
 	}
@@ -70,7 +63,7 @@ type Folder struct {
 	bounds  Bounds
 	outputs []*output
 	text    keeper
-	data    int64 // bytes of all displays in outputs
+	data    int64 // bytes of all displays and errors in outputs, as JSON
 	bytes   int64 // bytes of all output
 	dropped int64 // bytes of the output that was left out
 
@@ -259,17 +252,25 @@ func (f *Folder) next(t cellhold.EventType, size int64) *output {
 	return o
 }
 
-// makeSpace drops outputs until there is space.
-func (f *Folder) makeSpace(outputs int, size int64) {
-	for len(f.outputs)+outputs > f.bounds.Outputs || f.data+size > f.bounds.Data {
+// makeSpace drops outputs until there is space for more outputs of the given size.
+func (f *Folder) makeSpace(more int, size int64) {
+	for len(f.outputs)+more > f.bounds.Outputs || f.data+size > f.space() {
 		if f.head == 0 {
 			f.head = f.firstHalf()
 		}
-		if len(f.outputs) <= f.head {
+		// Without more outputs, the last one stays, because its text is not complete yet.
+		if len(f.outputs) <= f.head || more == 0 && len(f.outputs) == f.head+1 {
 			return
 		}
 		f.evict(f.head)
 	}
+}
+
+// space returns the bytes for displays and errors: those that the text does not take, without a part for the other
+// members of the outputs.
+func (f *Folder) space() int64 {
+	const others = 32
+	return f.bounds.Data - f.bounds.Data/others - f.text.coded
 }
 
 // firstHalf returns how many of the first outputs fit into half of the bounds.
@@ -297,6 +298,15 @@ func (f *Folder) evict(i int) {
 	if o.text != nil {
 		size = f.text.evict(o.text)
 	}
+	f.lose(size)
+}
+
+// LeaveOut counts an output of the given size as one that is missing.
+func (f *Folder) LeaveOut(size int64) {
+	if f.head == 0 {
+		f.head = f.firstHalf()
+	}
+	f.bytes += size
 	f.lose(size)
 }
 
@@ -331,6 +341,7 @@ func (f *Folder) stream(name, text string) {
 		o.Name, o.text = name, f.text.begin()
 	}
 	f.dropped += f.text.write(strings.ToValidUTF8(text, "\ufffd"))
+	f.makeSpace(0, 0)
 }
 
 func (f *Folder) addDisplay(t cellhold.EventType, c cellhold.DisplayContent) {
@@ -368,7 +379,8 @@ func (f *Folder) update(id string, u Update) bool {
 	old, known := f.updates[id]
 	more := u.size() - old.size()
 	here := more * int64(f.shown[id])
-	if !known && len(f.updates) >= f.bounds.Outputs || f.updateBytes+more > f.bounds.Data || f.data+here > f.bounds.Data {
+	full := here > 0 && f.data+here > f.space()-f.text.reserve()
+	if !known && len(f.updates) >= f.bounds.Outputs || f.updateBytes+more > f.bounds.Data || full {
 		f.dropped += u.size()
 		return false
 	}
@@ -412,9 +424,9 @@ func (f *Folder) addError(c cellhold.ErrorContent) {
 		ErrorValue: new(f.shorten(c.Value, maxErrorValue)),
 		Traceback:  f.shortenAll(c.Traceback, maxTraceback),
 	}
-	size := len(e.ErrorName) + len(*e.ErrorValue)
+	size := outputs.TextSize(e.ErrorName) + outputs.TextSize(*e.ErrorValue)
 	for _, entry := range e.Traceback {
-		size += len(entry)
+		size += outputs.TextSize(entry) + len(`"",`)
 	}
 	for _, entry := range c.Traceback {
 		f.bytes += int64(len(entry))
@@ -468,15 +480,16 @@ func cleaned(c cellhold.DisplayContent) Update {
 }
 
 func displayID(c cellhold.DisplayContent) string {
-	if c.Transient == nil || len(c.Transient.DisplayID) > maxDisplayID {
+	if c.Transient == nil || outputs.TextSize(c.Transient.DisplayID) > maxDisplayID {
 		return ""
 	}
 	return c.Transient.DisplayID
 }
 
+// bundleSize returns the bytes of the keys and the values as JSON, without the characters between them.
 func bundleSize(m map[string]json.RawMessage) (n int64) {
 	for key, value := range m {
-		n += int64(len(key) + len(value))
+		n += int64(outputs.TextSize(key) + len(value))
 	}
 	return n
 }

@@ -2,6 +2,7 @@ package notebook
 
 import (
 	"bytes"
+	"cellhold/internal/outputs"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -15,6 +16,7 @@ type keeper struct {
 	line    line    // the last line of the last stream
 	head    int     // bytes kept of the beginning
 	tail    int     // bytes kept of the end
+	coded   int64   // bytes of all kept text as JSON
 	full    bool    // the beginning is complete
 	oldest  int     // first stream whose end can be cut
 }
@@ -57,6 +59,7 @@ func (k *keeper) write(text string) (dropped int64) {
 // keep adds a piece of final text.
 func (k *keeper) keep(piece []byte) {
 	s := k.streams[len(k.streams)-1]
+	k.coded += int64(outputs.TextSize(piece))
 	if k.full = k.full || k.head+len(piece) > k.half; k.full {
 		s.tail = append(s.tail, piece...)
 		k.tail += len(piece)
@@ -71,6 +74,7 @@ func (k *keeper) trim() (cut int64) {
 	for k.tail > k.half {
 		s := k.streams[k.oldest]
 		n := cutPoint(s.tail, k.tail-k.half)
+		k.coded -= int64(outputs.TextSize(s.tail[:n]))
 		s.tail = bytes.Clone(s.tail[n:]) // a copy, so that the memory of the cut bytes is freed
 		s.cut += int64(n)
 		cut += int64(n)
@@ -105,6 +109,7 @@ func (k *keeper) evict(s *kept) int64 {
 	if k.oldest > i {
 		k.oldest--
 	}
+	k.coded -= int64(outputs.TextSize(s.head) + outputs.TextSize(s.tail))
 	k.head -= len(s.head)
 	k.tail -= len(s.tail)
 	return int64(len(s.head) + len(s.tail))
@@ -129,3 +134,9 @@ func (k *keeper) render(s *kept) string {
 
 // held returns the memory in bytes.
 func (k *keeper) held() int64 { return int64(k.head + k.tail + len(k.line.text)) }
+
+// reserve returns the number of bytes by which the text can still grow as JSON.
+func (k *keeper) reserve() int64 {
+	const longest = 6 // bytes of an escaped character
+	return max(int64(longest*2*k.half)-k.coded, 0)
+}

@@ -58,7 +58,7 @@ func cleanValue(mime string, raw json.RawMessage) (json.RawMessage, bool) {
 	if isJSON(mime) {
 		return normal(raw)
 	}
-	if starts(raw, '"') && bytes.IndexByte(raw, '\\') < 0 && utf8.Valid(raw) && json.Valid(raw) {
+	if plain(raw) {
 		return raw, true // the usual case, also for a large image in base64
 	}
 	if text, ok := textOf(raw); ok {
@@ -68,6 +68,11 @@ func cleanValue(mime string, raw json.RawMessage) (json.RawMessage, bool) {
 		return nil, false
 	}
 	return quoted(string(raw)), true // the JSON of a number or an object becomes its text
+}
+
+// plain reports whether a value is a valid string in which each character stands for itself.
+func plain(raw json.RawMessage) bool {
+	return starts(raw, '"') && raw[len(raw)-1] == '"' && bytes.IndexByte(raw, '\\') < 0 && utf8.Valid(raw) && json.Valid(raw)
 }
 
 // cleanMetadata returns the metadata of a display without values that readers refuse.
@@ -99,6 +104,9 @@ func normal(raw json.RawMessage) (json.RawMessage, bool) {
 // textOf returns a text that is a string or a list of strings.
 func textOf(raw json.RawMessage) (string, bool) {
 	var text string
+	if plain(raw) {
+		return string(raw[1 : len(raw)-1]), true
+	}
 	if starts(raw, '"') {
 		return text, json.Unmarshal(raw, &text) == nil
 	}

@@ -252,8 +252,9 @@ func (p *printer) bundle(data map[string]json.RawMessage) {
 	p.open('{')
 	for _, mime := range sorted(clean) {
 		p.key(mime)
-		var text string
-		if isLines(mime) && json.Unmarshal(clean[mime], &text) == nil {
+		if !isLines(mime) {
+			p.json(clean[mime])
+		} else if text, ok := textOf(clean[mime]); ok {
 			p.lines(text)
 		} else {
 			p.json(clean[mime])

@@ -205,3 +205,17 @@ func message(err error) string {
 	}
 	return e.Message
 }
+
+// HasCode reports whether a cell has code to run.
+func HasCode(c cellhold.Cell) bool {
+	return c.Type == cellhold.CellCode && strings.TrimSpace(c.Code) != ""
+}
+
+// CheckLanguage refuses a notebook in another language than the kernel's. It does not compare the
+// kernelspecs: on another machine a kernelspec of the same language can have another name.
+func (n Notebook) CheckLanguage(kernel string) error {
+	if n.Language == "" || strings.EqualFold(n.Language, kernel) {
+		return nil
+	}
+	return cellhold.Errorf(cellhold.Unsupported, "The notebook's language is %.40q, the kernel's is %s. Create a session with a kernel for the notebook's language.", n.Language, kernel)
+}

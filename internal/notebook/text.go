@@ -39,7 +39,9 @@ func Plots(outputs []cellhold.Output) []Plot {
 			continue
 		}
 		n := len(plots) + 1
-		data = strings.Join(strings.Fields(data), "") // kernels can split it into lines
+		if strings.ContainsAny(data, " \t\r\n") { // kernels can split it into lines
+			data = strings.Join(strings.Fields(data), "")
+		}
 		plots = append(plots, Plot{Number: n, Name: fmt.Sprintf("output_%d.png", n), Base64: data})
 	}
 	return plots

@@ -97,7 +97,7 @@ func TestRequestsWithOneKeyGiveOneCell(t *testing.T) {
 	s.stop()
 
 	s = h.serve(t, func(o *registry.Options) { o.CellTimeout *= 2 })
-	ses, err := s.Session("me", ses.Info().ID)
+	ses, err := s.Session(t.Context(), "me", ses.Info().ID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,11 +166,10 @@ func TestFiftyConcurrentCellsKeepTheirOrder(t *testing.T) {
 	}
 	end(t, ses, accepted[50])
 	order := map[cellhold.EventType][]cellhold.CellID{}
-	evs, err := ses.History().Events(t.Context(), 0, 5000)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, ev := range evs {
+	for ev, err := range ses.History().Events(t.Context(), 0, 5000) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		order[ev.Type] = append(order[ev.Type], ev.Cell)
 	}
 	for _, x := range []cellhold.EventType{cellhold.EventCellQueued, cellhold.EventCellStarted, cellhold.EventCellDone} {
@@ -222,7 +221,7 @@ func TestInputIsAnsweredOnceAlsoAfterARestart(t *testing.T) {
 	s.stop()
 
 	s = h.serve(t)
-	ses, err := s.Session("me", ses.Info().ID)
+	ses, err := s.Session(t.Context(), "me", ses.Info().ID)
 	if err != nil {
 		t.Fatal(err)
 	}

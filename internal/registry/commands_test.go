@@ -246,7 +246,7 @@ func TestACommandSurvivesTheServer(t *testing.T) {
 	done := command(t, s, "echo done")
 	first.stop()
 
-	s, err := h.serve(t).Session("me", id)
+	s, err := h.serve(t).Session(t.Context(), "me", id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,7 +297,7 @@ func TestACommandIsLostWhenItsSandboxIsGoneAtTheStart(t *testing.T) {
 	if err := h.world.Kill(sandbox.ID(s.Record().Sandbox), sandbox.Exit{}); err != nil {
 		t.Fatal(err)
 	}
-	s, err := h.serve(t).Session("me", id)
+	s, err := h.serve(t).Session(t.Context(), "me", id)
 	if err != nil {
 		t.Fatal(err)
 	}

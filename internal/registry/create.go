@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"cellhold/internal/egress"
 	"cellhold/internal/record"
 	"cellhold/internal/session"
+	"cellhold/internal/session/terms"
 )
 
 // CreateRequest describes a session to create. The zero value means the server's defaults.
@@ -26,18 +28,64 @@ type CreateRequest struct {
 	Figures  *cellhold.Figures // default format of figures
 	Meta     map[string]string // the caller's notes
 	Article  bool              // created through the article's API
+	Once     bool              `json:",omitempty"` // for one run of package oneshot; a later server deletes the session. The digest of a request without it stays the same
+
+	Kernel string `json:",omitempty"` // kernelspec of the first kernel; empty: the server's default; the digest of a request without it stays the same
+
+	terms.Process
+	Deadline *terms.Deadline // nil: the session ends when it is idle
+	Key      string          // a request with the same key returns the same session; empty: no key
+
+	// Prepared is startup code of the server, in place of Startup. An update of the server can change it, so the digest
+	// of a request does not cover it.
+	Prepared string
 }
 
 // Limits of the data that callers attach to a session, so that records stay small.
 const (
 	maxUser    = 256
 	maxMeta    = 32
-	maxMetaLen = 1024
 	maxStartup = 64 << 10
 )
 
-// Create creates a session and returns when its kernel is idle. After an error it leaves nothing behind.
+// Create creates a session and returns when its kernel is idle. After an error it leaves nothing behind. If the owner
+// has a session that was created with the key, Create returns that session.
 func (r *Registry) Create(ctx context.Context, q CreateRequest) (*session.Session, error) {
+	if q.Key == "" {
+		return r.create(ctx, q)
+	}
+	return r.once(ctx, q.Owner, q.Key, q.digest(), func() (*session.Session, error) { return r.create(ctx, q) })
+}
+
+// once returns the owner's session that was created with a key. If there is none, it calls create. digest is that of the
+// request: another request with the key is a Conflict.
+func (r *Registry) once(ctx context.Context, owner, key, digest string, create func() (*session.Session, error)) (*session.Session, error) {
+	if err := terms.CheckKey(key); err != nil {
+		return nil, err
+	}
+	release, err := r.inTurn.Hold(ctx, "key\x00"+articleKey(owner, key)) // two requests with one key must give one session
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	err = r.awaitAdoption(ctx, func(rec record.Session) bool { return rec.Owner == owner && rec.Key == key })
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range r.all() {
+		rec := s.Record()
+		if rec.Owner != owner || rec.Key != key || rec.State == cellhold.SessionEnded {
+			continue
+		}
+		if rec.KeyDigest != digest {
+			return nil, cellhold.Errorf(cellhold.Conflict, "The idempotency key belongs to session %s of another request. Use a new key.", rec.ID)
+		}
+		return s, nil
+	}
+	return create()
+}
+
+func (r *Registry) create(ctx context.Context, q CreateRequest) (*session.Session, error) {
 	rec, img, err := r.newRecord(q)
 	if err != nil {
 		return nil, err
@@ -55,70 +103,62 @@ func (r *Registry) Create(ctx context.Context, q CreateRequest) (*session.Sessio
 	return s, nil
 }
 
-// Fork creates n sessions that continue from a session's memory and files, as they are now or at a
-// checkpoint. An empty checkpoint means now. If one fork fails, none is created.
-func (r *Registry) Fork(ctx context.Context, s *session.Session, n int, checkpoint string) ([]*session.Session, error) {
-	if n < 1 || n > session.MaxForks {
-		return nil, cellhold.Errorf(cellhold.Invalid, "Invalid count %d: use 1 to %d.", n, session.MaxForks)
+// Fork creates sessions that continue from a session's memory and files. If one fork fails, none is created. If the owner
+// has a session that was created with the key, Fork returns that session.
+func (r *Registry) Fork(ctx context.Context, s *session.Session, f terms.Fork) ([]*session.Session, error) {
+	if f.Count < 1 || f.Count > session.MaxForks {
+		return nil, cellhold.Errorf(cellhold.Invalid, "Invalid count %d: use 1 to %d.", f.Count, session.MaxForks)
 	}
+	if err := f.Check(); err != nil {
+		return nil, err
+	}
+	if f.Key == "" {
+		return r.fork(ctx, s, f)
+	}
+	f.KeyDigest = forkDigest(s.ID(), f)
+	one, err := r.once(ctx, s.Record().Owner, f.Key, f.KeyDigest, func() (*session.Session, error) {
+		forks, err := r.fork(ctx, s, f)
+		if err != nil {
+			return nil, err
+		}
+		return forks[0], nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return []*session.Session{one}, nil
+}
+
+func (r *Registry) fork(ctx context.Context, s *session.Session, f terms.Fork) ([]*session.Session, error) {
 	if err := r.env.Snapshots.CheckSupport(); err != nil {
 		return nil, err
 	}
-	base, release, err := r.reserve(s.Record().Owner, n)
+	base, release, err := r.reserve(s.Record().Owner, f.Count)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	return s.Fork(ctx, base, n, checkpoint)
+	return s.Fork(ctx, base, f)
 }
 
 // Replace ends the user's previous session of the article's API, and creates a new one.
 func (r *Registry) Replace(ctx context.Context, q CreateRequest) (*session.Session, error) {
 	q.Article = true
-	release, err := r.replaceInTurn(ctx, articleKey(q.Owner, q.User))
+	release, err := r.inTurn.Hold(ctx, articleKey(q.Owner, q.User))
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	if old, err := r.Article(q.Owner, q.User); err == nil {
+	old, err := r.Article(ctx, q.Owner, q.User)
+	if err != nil && cellhold.KindOf(err) != cellhold.NotFound {
+		return nil, err
+	}
+	if err == nil {
 		if err := old.End(ctx); err != nil {
 			return nil, err
 		}
 	}
 	return r.Create(ctx, q)
-}
-
-// replacement lets only one call at a time replace a user's session.
-type replacement struct {
-	held    chan struct{} // capacity 1
-	callers int           // number of callers that replace the session or wait to do so; guarded by Registry.mu
-}
-
-// replaceInTurn waits until no other call replaces the user's session. The caller must call release. The last
-// caller deletes the entry of the user, because the number of user names has no limit.
-func (r *Registry) replaceInTurn(ctx context.Context, key string) (release func(), err error) {
-	r.mu.Lock()
-	entry := r.replacing[key]
-	if entry == nil {
-		entry = &replacement{held: make(chan struct{}, 1)}
-		r.replacing[key] = entry
-	}
-	entry.callers++
-	r.mu.Unlock()
-	leave := func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if entry.callers--; entry.callers == 0 {
-			delete(r.replacing, key)
-		}
-	}
-	select {
-	case entry.held <- struct{}{}:
-		return func() { <-entry.held; leave() }, nil
-	case <-ctx.Done():
-		leave()
-		return nil, ctx.Err()
-	}
 }
 
 // newRecord checks a request, and returns the record and the image of the new session.
@@ -128,6 +168,7 @@ func (r *Registry) newRecord(q CreateRequest) (record.Session, session.Image, er
 	if err := q.check(); err != nil {
 		return fail(err)
 	}
+	digest := q.digest()
 	q, err := r.o.fromTemplate(q)
 	if err != nil {
 		return fail(err)
@@ -147,13 +188,23 @@ func (r *Registry) newRecord(q CreateRequest) (record.Session, session.Image, er
 	if err != nil {
 		return fail(err)
 	}
+	kernels := r.o.FirstKernel()
+	if q.Kernel != "" && q.Kernel != r.o.Kernel {
+		kernels = []cellhold.Kernel{terms.FirstKernel(q.Kernel)} // the session starts cold
+	}
 	id := cellhold.NewSessionID()
-	return record.Session{
-		Session: cellhold.Session{ID: id, User: q.User, State: cellhold.SessionStarting, Image: q.Image, Startup: q.Startup,
+	rec := record.Session{
+		Session: cellhold.Session{ID: id, User: q.User, State: cellhold.SessionStarting, Image: q.Image, Startup: cmp.Or(q.Prepared, q.Startup),
 			Created: now, Used: now, Limits: limits, Egress: out, Secrets: shownSecrets(q.Secrets), Template: q.Template,
-			Figures: q.Figures, Meta: q.Meta, Kernels: r.o.FirstKernel()},
-		Owner: q.Owner, Digest: img.Digest, Vault: vault, Sandbox: record.SandboxID(id, 0), Article: q.Article,
-	}, img, nil
+			Figures: q.Figures, Meta: q.Meta, Kernels: kernels},
+		Owner: q.Owner, Digest: img.Digest, Vault: vault, Sandbox: record.SandboxID(id, 0), Article: q.Article, Once: q.Once,
+		Env: q.Env, Key: q.Key, KeyDigest: digest,
+	}
+	rec.Dir, rec.Resume = q.Dir, q.Resume
+	if q.Deadline != nil {
+		q.Deadline.Apply(&rec, now)
+	}
+	return rec, img, nil
 }
 
 // check limits the data that the caller attaches. Lists and logs show the user label, so it must not have
@@ -172,11 +223,16 @@ func (q CreateRequest) check() error {
 		return cellhold.Errorf(cellhold.Invalid, "The metadata has %d entries; the limit is %d.", len(q.Meta), maxMeta)
 	}
 	for k, v := range q.Meta {
-		if len(k) > maxMetaLen || len(v) > maxMetaLen {
-			return cellhold.Errorf(cellhold.Invalid, "The metadata entry %.40q is too long: the limit is %d bytes for a key or a value.", k, maxMetaLen)
+		if len(k) > terms.MaxMeta || len(v) > terms.MaxMeta {
+			return cellhold.Errorf(cellhold.Invalid, "The metadata entry %.40q is too long: the limit is %d bytes for a key or a value.", k, terms.MaxMeta)
 		}
 	}
-	return nil
+	if q.Deadline != nil {
+		if err := q.Deadline.Check(); err != nil {
+			return err
+		}
+	}
+	return q.Process.Check()
 }
 
 // fromTemplate sets the empty fields of a request to the values of its template. If the request names no

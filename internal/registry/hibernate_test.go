@@ -17,6 +17,7 @@ import (
 	"cellhold/internal/sandbox"
 	"cellhold/internal/sandbox/fake"
 	"cellhold/internal/session"
+	"cellhold/internal/session/terms"
 	"cellhold/internal/store"
 )
 
@@ -74,15 +75,16 @@ func hibernate(t *testing.T, s *session.Session) {
 // types returns the types of a session's own events, in order, and checks that no number is missing.
 func types(t *testing.T, s *session.Session) []cellhold.EventType {
 	t.Helper()
-	evs, err := s.History().Events(t.Context(), 0, 10_000)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var list []cellhold.EventType
-	for i, ev := range evs {
-		if ev.Seq != int64(i+1) {
-			t.Fatalf("event %d, want %d", ev.Seq, i+1)
+	next := int64(1)
+	for ev, err := range s.History().Events(t.Context(), 0, 10_000) {
+		if err != nil {
+			t.Fatal(err)
 		}
+		if ev.Seq != next {
+			t.Fatalf("event %d, want %d", ev.Seq, next)
+		}
+		next++
 		if strings.HasPrefix(string(ev.Type), "session_") {
 			list = append(list, ev.Type)
 		}
@@ -126,7 +128,7 @@ func TestAHibernatedSessionSurvivesARestart(t *testing.T) {
 	hibernate(t, s)
 	first.stop()
 	second := h.serve(t)
-	again, err := second.Session("me", s.Info().ID)
+	again, err := second.Session(t.Context(), "me", s.Info().ID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,6 +168,15 @@ func TestASessionThatCannotBeSavedContinues(t *testing.T) {
 	d.snapshot.Store(&unrestorable)
 	if err := s.Hibernate(t.Context()); cellhold.KindOf(err) != cellhold.Unsupported || !strings.Contains(err.Error(), "made with another agent") {
 		t.Errorf("hibernating with a snapshot that cannot be restored: %v", err)
+	}
+	if got := text(run(t, s, "get x")); !strings.Contains(got, "42") {
+		t.Errorf("x is %q", got)
+	}
+	// The memory limit leaves too little free for a save.
+	needs := error(&sandbox.MemoryError{Need: 900 << 20, Free: 300 << 20})
+	d.snapshot.Store(&needs)
+	if err := s.Hibernate(t.Context()); cellhold.KindOf(err) != cellhold.Exhausted || !strings.Contains(err.Error(), "could need 900 MiB of memory") || !strings.Contains(err.Error(), "300 MiB free") {
+		t.Errorf("hibernating with too little memory: %v", err)
 	}
 	if got := text(run(t, s, "get x")); !strings.Contains(got, "42") {
 		t.Errorf("x is %q", got)
@@ -297,7 +308,7 @@ func TestForksHaveTheirParentsHistoryAndDiverge(t *testing.T) {
 	m := h.serve(t)
 	s := m.create(t, registry.CreateRequest{User: "ann"})
 	c := run(t, s, "set x 1")
-	forks, err := m.Fork(t.Context(), s, 3, "")
+	forks, err := m.Fork(t.Context(), s, terms.Fork{Count: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -317,7 +328,7 @@ func TestForksHaveTheirParentsHistoryAndDiverge(t *testing.T) {
 		}
 	}
 	hibernate(t, s)
-	late, err := m.Fork(t.Context(), s, 1, "") // from a hibernated session, which stays hibernated
+	late, err := m.Fork(t.Context(), s, terms.Fork{Count: 1}) // from a hibernated session, which stays hibernated
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -329,7 +340,7 @@ func TestForksHaveTheirParentsHistoryAndDiverge(t *testing.T) {
 	}
 	id := forks[0].Info().ID
 	m.stop()
-	again, err := h.serve(t).Session("me", id)
+	again, err := h.serve(t).Session(t.Context(), "me", id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -345,7 +356,7 @@ func TestFailedForksLeaveNothingBehind(t *testing.T) {
 	s := m.create(t, registry.CreateRequest{})
 	broken := errors.New("broken")
 	d.create.Store(&broken)
-	if _, err := m.Fork(t.Context(), s, 4, ""); cellhold.KindOf(err) != cellhold.Unavailable {
+	if _, err := m.Fork(t.Context(), s, terms.Fork{Count: 4}); cellhold.KindOf(err) != cellhold.Unavailable {
 		t.Errorf("forks without new sandboxes: %v", err)
 	}
 	if list := m.List("me"); len(list) != 1 {
@@ -354,7 +365,7 @@ func TestFailedForksLeaveNothingBehind(t *testing.T) {
 	if got := h.saved(); len(got) != 0 {
 		t.Errorf("snapshots %v, want none", got)
 	}
-	if _, err := m.Fork(t.Context(), s, 17, ""); cellhold.KindOf(err) != cellhold.Invalid {
+	if _, err := m.Fork(t.Context(), s, terms.Fork{Count: 17}); cellhold.KindOf(err) != cellhold.Invalid {
 		t.Errorf("17 forks in one call: %v", err)
 	}
 }
@@ -401,7 +412,7 @@ func TestOutputFilesAreCopiedAfterAKillDuringARollback(t *testing.T) {
 	}
 	m := h.serve(t)
 	for id, want := range map[cellhold.SessionID]string{own.Info().ID: "b.txt", shared.Info().ID: "o.txt"} {
-		s, err := m.Session("me", id)
+		s, err := m.Session(t.Context(), "me", id)
 		if err != nil {
 			t.Fatal(err)
 		}

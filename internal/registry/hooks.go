@@ -52,8 +52,8 @@ func (h hooks) ReserveHibernated() (release func(), err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	n := h.hibernating
-	for _, s := range h.sessions {
-		if s.Record().State == cellhold.SessionHibernated {
+	for _, rec := range h.records() {
+		if rec.State == cellhold.SessionHibernated {
 			n++
 		}
 	}
@@ -74,13 +74,13 @@ func (h hooks) giveBack(slots *int) func() {
 
 // Destroy destroys a sandbox, even after ctx ended.
 func (h hooks) Destroy(ctx context.Context, sb sandbox.Sandbox) {
-	h.cleanUp(ctx, stray{sb.ID(), sb.Destroy})
+	h.cleanUp(ctx, h.newStray(sb.ID(), sb.Destroy))
 }
 
 // DropSnapshot removes a snapshot, even after ctx ended.
 func (h hooks) DropSnapshot(ctx context.Context, name string) {
 	if name != "" {
-		h.cleanUp(ctx, stray{"", func(ctx context.Context) error { return h.env.Snapshots.Remove(ctx, name) }})
+		h.cleanUp(ctx, h.newStray("", func(ctx context.Context) error { return h.env.Snapshots.Remove(ctx, name) }))
 	}
 }
 

@@ -92,7 +92,7 @@ func TestAllKernelsSurviveARestartOfTheServer(t *testing.T) {
 	s.stop()
 
 	s = h.serve(t)
-	again, err := s.Session("me", ses.Info().ID)
+	again, err := s.Session(t.Context(), "me", ses.Info().ID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func TestADeletedKernelFreesItsId(t *testing.T) {
 	}
 	s.stop()
 	s = h.serve(t)
-	ses, err := s.Session("me", ses.Info().ID)
+	ses, err := s.Session(t.Context(), "me", ses.Info().ID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,5 +186,46 @@ func TestAnInterruptRightAfterASubmissionStopsTheCell(t *testing.T) {
 		if c, err = ses.History().WaitCell(t.Context(), c.ID); err != nil || c.Status != cellhold.StatusInterrupted {
 			t.Fatalf("the interrupted cell ended with %s (%s), %v", c.Status, c.Cause, err)
 		}
+	}
+}
+
+func TestASessionCanBeginWithAnotherKernel(t *testing.T) {
+	s := newHost(t).serve(t)
+	ses := s.create(t, registry.CreateRequest{Kernel: "toy"})
+	if k := ses.Info().Kernels; len(k) != 1 || k[0].ID != "toy" || k[0].Spec != "toy" || k[0].State != cellhold.KernelIdle {
+		t.Errorf("got the kernels %+v, want an idle kernel of the kernelspec toy", k)
+	}
+}
+
+func TestANoteOfASessionSurvivesARestartOfTheServer(t *testing.T) {
+	h := newHost(t)
+	s := h.serve(t)
+	ses := s.create(t, registry.CreateRequest{Meta: map[string]string{"a": "1", "b": "2"}})
+	before := ses.Info().Meta
+	add := func(old string) (string, error) { return old + "+", nil }
+	if err := session.SetNote(t.Context(), ses, "a", add); err != nil {
+		t.Fatal(err)
+	}
+	if before["a"] != "1" {
+		t.Error("a reader's copy changed")
+	}
+	long := func(string) (string, error) { return strings.Repeat("x", 1025), nil }
+	if err := session.SetNote(t.Context(), ses, "a", long); cellhold.KindOf(err) != cellhold.Invalid {
+		t.Errorf("a long value: got %v, want it refused", err)
+	}
+	s.stop()
+	s = h.serve(t)
+	again, err := s.Session(t.Context(), ses.Record().Owner, ses.ID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := again.Info().Meta; m["a"] != "1+" || m["b"] != "2" {
+		t.Errorf("got %v, want the changed note and the other one", m)
+	}
+	if err := again.End(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := session.SetNote(t.Context(), again, "a", add); cellhold.KindOf(err) != cellhold.NotFound {
+		t.Errorf("an ended session: got %v, want not found", err)
 	}
 }

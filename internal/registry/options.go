@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -11,6 +12,9 @@ import (
 
 // DefaultKernel is the default kernelspec of sessions.
 const DefaultKernel = "python3"
+
+// ErrSettings says that the operator's settings do not allow a session, or contradict each other.
+var ErrSettings = errors.New("settings")
 
 // The defaults. A checkpoint needs about as much disk as its session uses memory. The maximum upload is far
 // above the usual disk limit of a session.
@@ -41,10 +45,10 @@ func (o *Options) setDefaults() {
 // check refuses settings that would make every session or cell fail.
 func (o *Options) check() error {
 	if _, err := o.limits(cellhold.Limits{}); err != nil {
-		return fmt.Errorf("settings: %w", err)
+		return fmt.Errorf("%w: %w", ErrSettings, err)
 	}
 	if err := o.checkTemplates(); err != nil {
-		return fmt.Errorf("settings: %w", err)
+		return fmt.Errorf("%w: %w", ErrSettings, err)
 	}
 	for _, x := range []struct {
 		name       string
@@ -55,7 +59,7 @@ func (o *Options) check() error {
 		{"max-sessions-per-token", int64(o.MaxSessionsPerOwner), 1}, {"max-creates-per-minute", int64(o.CreatesPerMinute), 0},
 	} {
 		if x.got < x.least {
-			return fmt.Errorf("settings: %s must be at least %d (got %d)", x.name, x.least, x.got)
+			return fmt.Errorf("%w: %s must be at least %d (got %d)", ErrSettings, x.name, x.least, x.got)
 		}
 	}
 	for _, x := range []struct {
@@ -66,11 +70,11 @@ func (o *Options) check() error {
 		{"start-timeout", o.StartTimeout}, {"retention", o.Retention}, {"max-age", o.MaxAge},
 	} {
 		if x.got < 0 {
-			return fmt.Errorf("settings: %s must not be negative (got %s)", x.name, x.got)
+			return fmt.Errorf("%w: %s must not be negative (got %s)", ErrSettings, x.name, x.got)
 		}
 	}
 	if o.CellTimeout > o.MaxCellTimeout {
-		return fmt.Errorf("settings: cell-timeout (%s) must not be longer than max-cell-timeout (%s)", o.CellTimeout, o.MaxCellTimeout)
+		return fmt.Errorf("%w: cell-timeout (%s) must not be longer than max-cell-timeout (%s)", ErrSettings, o.CellTimeout, o.MaxCellTimeout)
 	}
 	return nil
 }
@@ -144,4 +148,16 @@ func fill[T comparable](v *T, d T) {
 	if *v == zero {
 		*v = d
 	}
+}
+
+// Home returns the state directory.
+func (r *Registry) Home() string { return r.o.Home }
+
+// MaxSessions returns the maximum number of sessions with a sandbox.
+func (r *Registry) MaxSessions() int { return r.o.MaxSessions }
+
+// Network reports whether the operator's policy lets sessions reach hosts.
+func (r *Registry) Network() bool {
+	policy := r.o.Egress.Ceiling.Egress().Policy
+	return policy != "" && policy != cellhold.EgressNone
 }

@@ -31,8 +31,8 @@ func (r *Registry) reserve(owner string, n int) (base context.Context, release f
 		return nil, nil, errNotReady
 	}
 	all, own := r.runningSessions(), 0
-	for _, s := range r.sessions {
-		if rec := s.Record(); rec.Owner == owner && rec.State != cellhold.SessionEnded {
+	for _, rec := range r.records() {
+		if rec.Owner == owner && rec.State != cellhold.SessionEnded {
 			own++
 		}
 	}
@@ -66,8 +66,8 @@ func (r *Registry) reserve(owner string, n int) (base context.Context, release f
 // runningSessions counts the sessions that have a sandbox or will get one. The caller must hold r.mu.
 func (r *Registry) runningSessions() int {
 	n := r.starting
-	for _, s := range r.sessions {
-		if state := s.Record().State; state != cellhold.SessionEnded && state != cellhold.SessionHibernated {
+	for _, rec := range r.records() {
+		if rec.State != cellhold.SessionEnded && rec.State != cellhold.SessionHibernated {
 			n++
 		}
 	}

@@ -9,16 +9,21 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"sort"
 	"sync"
+	"time"
 
 	"cellhold"
+	"cellhold/internal/exclusive"
 	"cellhold/internal/mirror"
 	"cellhold/internal/packages"
 	"cellhold/internal/record"
@@ -65,17 +70,30 @@ type Registry struct {
 	base        context.Context // context of the sessions' goroutines; nil while Run does not run
 	ready       bool
 	sessions    map[cellhold.SessionID]*session.Session
+	broken      map[cellhold.SessionID]broken
 	article     map[string]cellhold.SessionID // the sessions of the article's API by owner and user
-	replacing   map[string]*replacement       // replacements by owner and user
 	starting    int                           // reserved slots of sessions that get a sandbox
 	hibernating int                           // reserved slots of sessions that hibernate
 	quotas      map[string]*quota             // by owner, so at most one for each token
-	strays      []stray
-	reschedule  chan struct{} // capacity 1: the due time of a session changed
+	strays      []stray                       // the strays whose removal failed
+	condemned   map[sandbox.ID]int            // the removals that are not done, by sandbox
+	reschedule  chan struct{}                 // capacity 1: the due time of a session changed
 
-	adopted chan struct{}  // closed when Run has adopted the sessions of an earlier server
+	adopting map[cellhold.SessionID]*adopting // the sessions of an earlier server that are not adopted yet
+	spared   map[cellhold.SessionID]bool      // sessions that could not be adopted; their sandboxes and snapshots are kept
+	reaped   bool                             // the strays of the adopted sessions were listed
+
+	inTurn  exclusive.Keys // held while a user's session is replaced, or a session with a key is created
+	adopted chan struct{}  // closed when the registry accepts sessions
+	beside  sync.WaitGroup // counts the adoptions and the removals of strays that run
 	running sync.WaitGroup // counts the sessions with running goroutines
 	folders mirror.Folders
+}
+
+// broken is a recorded session that this server cannot use.
+type broken struct {
+	owner string // if the record can be read
+	err   error
 }
 
 // New returns a registry. It does not read the store yet.
@@ -98,9 +116,10 @@ func New(o Options) (*Registry, error) {
 			return nil, fmt.Errorf("create the state directory: %w", err)
 		}
 	}
-	r := &Registry{o: o, sessions: map[cellhold.SessionID]*session.Session{}, article: map[string]cellhold.SessionID{},
-		replacing: map[string]*replacement{}, quotas: map[string]*quota{}, reschedule: make(chan struct{}, 1), adopted: make(chan struct{})}
-	r.env = &session.Environment{Settings: o.Settings, Driver: o.Driver, Store: o.Store, Images: o.Images, Templates: o.Templates,
+	r := &Registry{o: o, sessions: map[cellhold.SessionID]*session.Session{}, broken: map[cellhold.SessionID]broken{}, article: map[string]cellhold.SessionID{},
+		condemned: map[sandbox.ID]int{}, quotas: map[string]*quota{},
+		adopting: map[cellhold.SessionID]*adopting{}, spared: map[cellhold.SessionID]bool{}, reschedule: make(chan struct{}, 1), adopted: make(chan struct{})}
+	r.env = &session.Environment{Settings: o.Settings, Driver: freeDriver{o.Driver, r}, Store: o.Store, Images: o.Images, Templates: o.Templates,
 		Packages: o.Packages, Logger: o.Logger, Snapshots: snapshots.New(o.Driver, o.MaxSnapshots), Folders: &r.folders, Registry: hooks{r}, Running: &r.running}
 	return r, nil
 }
@@ -118,36 +137,72 @@ func (r *Registry) Ready() error {
 var errNotReady = cellhold.Errorf(cellhold.Unavailable, "The server is starting or shutting down. Retry in a moment.")
 
 // Session returns a session of the owner. An unknown session and a session of another owner give the same error. So
-// a caller learns nothing about other sessions.
-func (r *Registry) Session(owner string, id cellhold.SessionID) (*session.Session, error) {
+// a caller learns nothing about other sessions. The exception is a session with a damaged record: its owner is not known,
+// and every caller that has its id gets the same Internal error. Session waits for the adoption of its session.
+func (r *Registry) Session(ctx context.Context, owner string, id cellhold.SessionID) (*session.Session, error) {
+	err := r.awaitAdoption(ctx, func(rec record.Session) bool { return rec.ID == id && rec.Owner == owner })
+	if err != nil {
+		return nil, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.sessions[id]
+	if b, ok := r.broken[id]; ok && s == nil && (b.owner == "" || b.owner == owner) {
+		return nil, b.err
+	}
 	if s == nil || s.Record().Owner != owner {
 		return nil, cellhold.Errorf(cellhold.NotFound, "Session %.40q not found.", id)
 	}
 	return s, nil
 }
 
-// Article returns the user's session of the article's API.
-func (r *Registry) Article(owner, user string) (*session.Session, error) {
+// Find returns a session of any owner. The caller must check a secret of this session before it uses the session. Find
+// waits for the adoption of the session.
+func (r *Registry) Find(ctx context.Context, id cellhold.SessionID) (s *session.Session, found bool) {
+	if r.awaitAdoption(ctx, func(rec record.Session) bool { return rec.ID == id }) != nil {
+		return nil, false
+	}
 	r.mu.Lock()
-	id, ok := r.article[articleKey(owner, user)]
+	defer r.mu.Unlock()
+	s, found = r.sessions[id]
+	return s, found
+}
+
+// Article returns the user's session of the article's API. It waits for the adoption of the session.
+func (r *Registry) Article(ctx context.Context, owner, user string) (*session.Session, error) {
+	key := articleKey(owner, user)
+	err := r.awaitAdoption(ctx, func(rec record.Session) bool { return rec.Article && articleKey(rec.Owner, rec.User) == key })
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	id, ok := r.article[key]
 	r.mu.Unlock()
 	if !ok {
 		return nil, cellhold.Errorf(cellhold.NotFound, "User %.40q has no session. Start one with /start_session.", user)
 	}
-	return r.Session(owner, id)
+	return r.Session(ctx, owner, id)
 }
 
 func articleKey(owner, user string) string { return owner + "\x00" + user }
 
-// List returns the sessions of an owner, newest first.
+// List returns the sessions of an owner, newest first, without their startup code. A session that is not adopted yet has
+// no kernels.
 func (r *Registry) List(owner string) []cellhold.Session {
 	list := []cellhold.Session{}
-	for _, s := range r.all() {
+	r.mu.Lock() // once: a session that is adopted between two locks would be in the list twice
+	adopting, sessions := slices.Collect(maps.Values(r.adopting)), slices.Collect(maps.Values(r.sessions))
+	r.mu.Unlock()
+	for _, a := range adopting {
+		if a.rec.Owner == owner {
+			info := a.rec.Session
+			info.Kernels = []cellhold.Kernel{}
+			list = append(list, withoutStartup(info))
+		}
+	}
+	for _, s := range sessions {
 		if s.Record().Owner == owner {
-			list = append(list, s.Info())
+			list = append(list, withoutStartup(s.Info()))
 		}
 	}
 	sort.Slice(list, func(i, j int) bool {
@@ -159,6 +214,23 @@ func (r *Registry) List(owner string) []cellhold.Session {
 	return list
 }
 
+// Image returns an image by its name or digest. Empty means the default image of sessions.
+func (r *Registry) Image(name string) (session.Image, error) {
+	return r.o.Images.Resolve(cmp.Or(name, r.o.Image))
+}
+
+// Kernel returns the default kernelspec of sessions.
+func (r *Registry) Kernel() string { return r.o.Kernel }
+
+// withoutStartup removes the startup code of a session, which can be longer than the rest of a list.
+func withoutStartup(info cellhold.Session) cellhold.Session {
+	info.Startup = ""
+	for i := range info.Kernels {
+		info.Kernels[i].Startup = ""
+	}
+	return info
+}
+
 // Templates returns the templates, the default one first.
 func (r *Registry) Templates() []cellhold.Template {
 	if r.o.Templates == nil {
@@ -167,14 +239,16 @@ func (r *Registry) Templates() []cellhold.Template {
 	return r.o.Templates.List()
 }
 
-// ImageInUse reports whether a session that has not ended was created from that image.
-func (r *Registry) ImageInUse(digest string) bool {
-	for _, s := range r.all() {
-		if rec := s.Record(); rec.Digest == digest && rec.State != cellhold.SessionEnded {
-			return true
-		}
+// records returns the records of all present sessions. The caller must hold r.mu.
+func (r *Registry) records() []record.Session {
+	list := make([]record.Session, 0, len(r.sessions)+len(r.adopting))
+	for _, s := range r.sessions {
+		list = append(list, s.Record())
 	}
-	return false
+	for _, a := range r.adopting {
+		list = append(list, a.rec)
+	}
+	return list
 }
 
 // put adds a session to the maps. The caller must hold r.mu.
@@ -185,7 +259,17 @@ func (r *Registry) put(s *session.Session) {
 	}
 }
 
-// all returns all present sessions.
+// All returns the sessions of all owners. The caller must check a secret of a session before it uses the session. All
+// waits for the adoption of all sessions.
+func (r *Registry) All(ctx context.Context) []*session.Session {
+	_ = r.awaitAdoption(ctx, func(record.Session) bool { return true }) // the error means that the request has ended
+	return r.all()
+}
+
+// MaxTimeout returns the maximum timeout of a cell or a command.
+func (r *Registry) MaxTimeout() time.Duration { return r.o.MaxCellTimeout }
+
+// all returns all adopted and new sessions.
 func (r *Registry) all() []*session.Session {
 	r.mu.Lock()
 	defer r.mu.Unlock()

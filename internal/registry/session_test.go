@@ -182,7 +182,7 @@ func TestVariablesAndOutputSurviveARestartDuringACell(t *testing.T) {
 	first.stop()
 
 	second := h.serve(t)
-	again, err := second.Session("me", s.Info().ID)
+	again, err := second.Session(t.Context(), "me", s.Info().ID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,11 +197,10 @@ func TestVariablesAndOutputSurviveARestartDuringACell(t *testing.T) {
 	}
 	seen := map[cellhold.CellID]int{}
 	next := int64(1)
-	evs, err := again.History().Events(t.Context(), 0, 1000)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, ev := range evs {
+	for ev, err := range again.History().Events(t.Context(), 0, 1000) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		if ev.Seq != next {
 			t.Errorf("event %d, want %d", ev.Seq, next)
 		}
@@ -230,7 +229,7 @@ func TestASessionWithoutItsSandboxIsLostAndCanBeRead(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	again, err := h.serve(t).Session("me", s.Info().ID)
+	again, err := h.serve(t).Session(t.Context(), "me", s.Info().ID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,6 +261,41 @@ func TestAStraySandboxIsDestroyedAtTheStart(t *testing.T) {
 	}
 }
 
+// unlisted is a driver that lists no sandbox: those of an earlier server have lost their folders and processes.
+type unlisted struct {
+	*fake.Driver
+	removed chan sandbox.ID
+}
+
+func (d unlisted) List(context.Context) ([]sandbox.Info, error) { return nil, nil }
+
+func (d unlisted) Remove(ctx context.Context, id sandbox.ID) error {
+	d.removed <- id
+	return d.Driver.Remove(ctx, id)
+}
+
+func TestTheSandboxOfALostSessionIsRemovedEvenIfTheDriverDoesNotListIt(t *testing.T) {
+	h := newHost(t)
+	first := h.serve(t)
+	lost, kept := first.create(t, registry.CreateRequest{}), first.create(t, registry.CreateRequest{})
+	first.stop()
+	box := sandbox.ID(lost.Record().Sandbox)
+	if err := h.world.Kill(box, sandbox.Exit{Code: -1, Signal: 9}); err != nil {
+		t.Fatal(err)
+	}
+	d := unlisted{removed: make(chan sandbox.ID, 10)}
+	again := h.serve(t, func(o *registry.Options) {
+		d.Driver = o.Driver.(*fake.Driver)
+		o.Driver = d
+	})
+	if got := <-d.removed; got != box || len(d.removed) > 0 {
+		t.Errorf("removed %s and %d more, want only %s", got, len(d.removed), box)
+	}
+	if s, err := again.Session(t.Context(), "me", kept.Info().ID); err != nil || s.Info().State != cellhold.SessionReady {
+		t.Errorf("the other session: got %v, want ready", err)
+	}
+}
+
 func TestTheEndOfASandboxEndsItsCellAndARestartMakesANewOne(t *testing.T) {
 	h := newHost(t)
 	s := h.serve(t).create(t, registry.CreateRequest{Startup: "set greeting hello"})
@@ -288,6 +322,23 @@ func TestTheEndOfASandboxEndsItsCellAndARestartMakesANewOne(t *testing.T) {
 	}
 	if c := run(t, s, "get greeting"); !strings.Contains(text(c), "hello") {
 		t.Errorf("after the restart: %s %q", c.Status, text(c))
+	}
+}
+
+func TestTheEndOfTheFileAccessOfASandboxEndsItsCellWithTheReason(t *testing.T) {
+	h := newHost(t)
+	s := h.serve(t).create(t, registry.CreateRequest{})
+	c, err := s.Execute(t.Context(), session.ExecuteRequest{Code: "loop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	awaitStart(t, s, c)
+	if err := h.world.Kill(sandbox.ID(s.Record().Sandbox), sandbox.Exit{Code: -1, Signal: 9, FilesLost: true}); err != nil {
+		t.Fatal(err)
+	}
+	c, err = s.History().WaitCell(t.Context(), c.ID)
+	if err != nil || c.Status != cellhold.StatusLost || !strings.Contains(c.Cause, "file proxy") {
+		t.Errorf("the cell ended with %s (%s), %v; want lost, because of the files", c.Status, c.Cause, err)
 	}
 }
 
@@ -434,10 +485,10 @@ func TestTheNotebookOnDiskHasEveryCellThatIsDone(t *testing.T) {
 func TestUnknownSessionsAndThoseOfOthersGiveTheSameError(t *testing.T) {
 	m := newHost(t).serve(t)
 	s := m.create(t, registry.CreateRequest{Owner: "ann", User: "u", Article: true})
-	_, unknown := m.Session("bob", "sxxxxxxxxxxxxxxxx")
-	_, foreign := m.Session("bob", s.Info().ID)
-	_, unknownUser := m.Article("bob", "x")
-	_, foreignUser := m.Article("bob", "u")
+	_, unknown := m.Session(t.Context(), "bob", "sxxxxxxxxxxxxxxxx")
+	_, foreign := m.Session(t.Context(), "bob", s.Info().ID)
+	_, unknownUser := m.Article(t.Context(), "bob", "x")
+	_, foreignUser := m.Article(t.Context(), "bob", "u")
 	for _, x := range []struct {
 		got, want error
 		id        string // the id in the error

@@ -9,6 +9,7 @@ import (
 	"cellhold/internal/packages/index"
 	"cellhold/internal/registry"
 	"cellhold/internal/session"
+	"cellhold/internal/session/terms"
 )
 
 // askAsCode makes the code of a session request the packages from to to-1, one after the other.
@@ -46,13 +47,13 @@ func TestForksRollbacksAndHibernationDoNotResetTheTally(t *testing.T) {
 	if err := s.Rollback(t.Context(), "before"); err != nil {
 		t.Fatal(err)
 	}
-	forks, err := m.Fork(t.Context(), s, 1, "before")
+	forks, err := m.Fork(t.Context(), s, terms.Fork{Count: 1, Checkpoint: "before"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	hibernate(t, s)
 	run(t, s, "set x 42")
-	more, err := m.Fork(t.Context(), forks[0], 1, "")
+	more, err := m.Fork(t.Context(), forks[0], terms.Fork{Count: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,6 +49,13 @@ func (m *SnapshotError) Unwrap() []error {
 	return []error{ErrSnapshot, m.Err}
 }
 
+// MemoryError says that a save could need more memory than the limit of the sandbox leaves free. The sandbox continues.
+type MemoryError struct{ Need, Free int64 } // in bytes
+
+func (m *MemoryError) Error() string {
+	return fmt.Sprintf("a save can need %d MB of memory, and %d MB are free", m.Need>>20, m.Free>>20)
+}
+
 // Spec describes a sandbox to create. Drivers refuse the zero value of every limit: a forgotten field must not create an
 // unlimited sandbox.
 type Spec struct {
@@ -164,6 +171,7 @@ type Exit struct {
 	Code      int    // exit status of the agent, or -1
 	Signal    int    // the signal that ended it, or 0
 	OOM       bool   // the host's OOM killer ended it
+	FilesLost bool   // the process that serves its files ended first
 	Destroyed bool   // Destroy ended it
 	Message   string // details for the operator, possibly empty; never shown to callers
 }
@@ -216,7 +224,8 @@ type Sandbox interface {
 	Resume(ctx context.Context) error
 
 	// Snapshot saves the state under a name. It replaces a snapshot of that name atomically. The sandbox continues, or
-	// stays paused. Names have the form of IDs. It returns errors.ErrUnsupported if Features.Snapshot is not set.
+	// stays paused, also after an error. Names have the form of IDs. It returns errors.ErrUnsupported if Features.Snapshot
+	// is not set, and a *MemoryError if the save could exceed the memory limit.
 	Snapshot(ctx context.Context, name string) error
 
 	// Destroy ends the sandbox and removes all its processes, mounts, cgroups and files. It is idempotent.

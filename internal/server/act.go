@@ -8,6 +8,7 @@ import (
 	"cellhold/internal/server/exchange"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
 // cellPath is the input of the routes of a cell.
@@ -35,6 +36,10 @@ func (s *Server) actRoutes(api huma.API) {
 		OperationID: "cancel-cell", Method: http.MethodPost, Path: "/v1/sessions/{id}/cells/{cell}/cancel", Tags: []string{tagCells},
 		Summary:     "Cancel a cell",
 		Description: "A queued cell never runs and is done when the answer comes. A running cell is interrupted; get the cell to see its result. Other cells are not affected. If the cell is done, the answer is a conflict.",
+		Responses: map[string]*huma.Response{"200": {
+			Description: "OK",
+			Content:     map[string]*huma.MediaType{"application/json": {Schema: schemaOf(api, cellhold.Cell{})}},
+		}},
 	}, s.cancelCell)
 	register(api, huma.Operation{
 		OperationID: "answer-input", Method: http.MethodPost, Path: "/v1/sessions/{id}/cells/{cell}/input", DefaultStatus: http.StatusNoContent, Tags: []string{tagCells},
@@ -43,7 +48,7 @@ func (s *Server) actRoutes(api huma.API) {
 	}, s.answerInput)
 }
 
-func (s *Server) cancelCell(ctx context.Context, in *cellPath) (*cellOutput, error) {
+func (s *Server) cancelCell(ctx context.Context, in *cellPath) (*streamOutput, error) {
 	sess, err := s.session(ctx, in.ID)
 	if err != nil {
 		return nil, s.problem(ctx, err)
@@ -54,7 +59,10 @@ func (s *Server) cancelCell(ctx context.Context, in *cellPath) (*cellOutput, err
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	return &cellOutput{Status: http.StatusOK, Body: completeCell(cell)}, nil
+	return &streamOutput{Body: func(hc huma.Context) {
+		_, w := humago.Unwrap(hc)
+		writeCell(w, http.StatusOK, cell)
+	}}, nil
 }
 
 func (s *Server) answerInput(ctx context.Context, in *answerInput) (*struct{}, error) {

@@ -37,7 +37,7 @@ func BenchmarkCell(b *testing.B) {
 			}
 			path, sess = h.create(), nil
 			var err error
-			if sess, err = h.manager.Session("ann", cellhold.SessionID(strings.TrimPrefix(path, "/v1/sessions/"))); err != nil {
+			if sess, err = h.manager.Session(b.Context(), "ann", cellhold.SessionID(strings.TrimPrefix(path, "/v1/sessions/"))); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -108,7 +108,10 @@ func BenchmarkServer(b *testing.B) {
 		Outputs: []cellhold.Output{{Type: cellhold.EventExecuteResult, Data: map[string]json.RawMessage{"text/plain": json.RawMessage(`"2"`)}}}}
 	register(api, huma.Operation{OperationID: "submit", Method: "POST", Path: "/v1/sessions/{id}/cells", DefaultStatus: 200},
 		func(context.Context, *submitInput) (*submitOutput, error) {
-			return &submitOutput{Status: 200, Body: done}, nil
+			return &submitOutput{Body: func(hc huma.Context) {
+				_, w := humago.Unwrap(hc)
+				writeCell(w, http.StatusOK, done)
+			}}, nil
 		})
 	handler := exchange.Instrument(s.log, s.guard.Wrap(m))
 	b.ReportAllocs()

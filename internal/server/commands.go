@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"iter"
 	"net/http"
 
@@ -22,7 +23,9 @@ type StartCommand struct {
 	Command  string             `json:"command,omitempty" doc:"Line for a shell: bash, or sh in images without bash. Send either command or args." example:"ls -l | wc -l"`
 	Args     []string           `json:"args,omitempty" doc:"Program and arguments, run without a shell. Send either command or args."`
 	Env      map[string]string  `json:"env,omitempty" doc:"Variables to add to the environment. The server does not store or return them."`
-	Dir      string             `json:"cwd,omitempty" doc:"Working directory: an absolute path, or a path relative to /workspace. Absent means /workspace." example:"/tmp"`
+	Dir      string             `json:"cwd,omitempty" doc:"Working directory: an absolute path, or a path relative to the session's directory. Absent means that directory." example:"/tmp"`
+	Tag      string             `json:"tag,omitempty" maxLength:"256" doc:"Your label of the command." example:"web-server"`
+	NoInput  bool               `json:"no_input,omitempty" doc:"If true, the standard input ends at once."`
 	Timeout  float64            `json:"timeout,omitempty" minimum:"0" maximum:"31536000" doc:"Maximum run time in seconds. Absent or 0 means the server's default, or with a terminal the server's maximum." example:"30"`
 	Terminal *cellhold.Terminal `json:"tty,omitempty" doc:"Size of a terminal for the command. With a terminal, all output is in stdout."`
 }
@@ -155,7 +158,7 @@ func (s *Server) commandRoutes(api huma.API) {
 }
 
 func (s *Server) startCommand(ctx context.Context, in *startInput) (*startOutput, error) {
-	wait, err := parseWait(in.Wait)
+	wait, err := exchange.ParseWait(in.Wait)
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
@@ -164,14 +167,14 @@ func (s *Server) startCommand(ctx context.Context, in *startInput) (*startOutput
 		return nil, s.problem(ctx, err)
 	}
 	b := in.Body
-	c, err := sess.StartCommand(ctx, attachment.CommandRequest{Line: b.Command, Args: b.Args, Env: b.Env, Dir: b.Dir,
+	c, err := sess.StartCommand(ctx, attachment.CommandRequest{Line: b.Command, Args: b.Args, Env: b.Env, Dir: b.Dir, Tag: b.Tag, NoInput: b.NoInput,
 		Timeout: seconds(b.Timeout), Terminal: b.Terminal})
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
 	status := http.StatusAccepted
 	if wait > 0 {
-		if c, err = await(ctx, s, sess, c.ID, wait, commands); err != nil {
+		if c, err = s.await(ctx, sess, c.ID, wait); err != nil {
 			return nil, s.problem(ctx, err)
 		}
 		status = waitStatus(c.State == cellhold.CommandDone, &c.WaitOver)
@@ -180,7 +183,7 @@ func (s *Server) startCommand(ctx context.Context, in *startInput) (*startOutput
 }
 
 func (s *Server) getCommand(ctx context.Context, in *commandInput) (*commandOutput, error) {
-	c, err := readOrWait(ctx, s, in.SessionPath, in.Wait, in.Command, commands)
+	c, err := s.readOrWait(ctx, in.CommandPath, in.Wait)
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
@@ -202,31 +205,22 @@ func (s *Server) listCommands(ctx context.Context, in *SessionPath) (*streamOutp
 	}}, nil
 }
 
-// writeCommands writes a CommandList one command at a time, like writeCells.
+// writeCommands writes a CommandList.
 func (s *Server) writeCommands(w http.ResponseWriter, r *http.Request, sess *session.Session) {
-	const first = `{"commands":[`
-	open := first
+	out := newListWriter(w, `{"commands":[`)
+	defer out.end()
 	for c, err := range sess.History().Commands(r.Context()) {
-		var text []byte
-		if err == nil {
-			text, err = json.Marshal(c)
-		}
 		if err != nil {
-			s.failStream(w, r, err, open == first)
+			s.failStream(w, r, err, out.empty())
 			return
 		}
-		w.Header().Set("Content-Type", "application/json")
-		if _, err := w.Write(append([]byte(open), text...)); err != nil {
-			return // the reader left
-		}
-		open = ","
+		out.item(func(w io.Writer) error {
+			enc := json.NewEncoder(w)
+			enc.SetEscapeHTML(false)
+			return enc.Encode(c)
+		})
 	}
-	end := "]}\n"
-	if open == first {
-		w.Header().Set("Content-Type", "application/json")
-		end = open + end
-	}
-	_, _ = w.Write([]byte(end))
+	out.finish("]}")
 }
 
 func (s *Server) commandEvents(ctx context.Context, in *commandEventsInput) (*streamOutput, error) {
@@ -245,7 +239,7 @@ func (s *Server) commandEvents(ctx context.Context, in *commandEventsInput) (*st
 			}
 			return watch
 		},
-		page: func(ctx context.Context, after int64, limit int) ([]cellhold.Event, error) {
+		page: func(ctx context.Context, after int64, limit int) iter.Seq2[cellhold.Event, error] {
 			return sess.History().CommandEvents(ctx, in.Command, after, limit)
 		},
 		over: func() bool {

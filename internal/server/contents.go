@@ -11,10 +11,10 @@ import (
 	"path"
 	"strconv"
 	"strings"
-	"sync"
 
 	"cellhold"
 	"cellhold/internal/attachment"
+	"cellhold/internal/server/envd"
 	"cellhold/internal/server/exchange"
 	"cellhold/internal/session"
 
@@ -31,7 +31,7 @@ const maxParts = 1000
 // longBody reports whether a request uploads a file. The session limits its size.
 func longBody(r *http.Request) bool {
 	if !strings.HasPrefix(r.URL.Path, "/v1/sessions/") {
-		return false
+		return envd.IsLong(r)
 	}
 	switch {
 	case r.Method == http.MethodPut:
@@ -71,37 +71,23 @@ func (s *Server) stream(ctx context.Context, id cellhold.SessionID, f func(http.
 			w.Header().Set("Content-Type", exchange.ProblemType)
 			w.WriteHeader(p.Status)
 			_, _ = w.Write(text) // fails only if the caller left
-			exchange.Drain(r)
 		}
 	}}, nil
 }
 
 func (s *Server) downloadFile(ctx context.Context, in *contentInput) (*streamOutput, error) {
 	return s.files(ctx, in.ID, func(w http.ResponseWriter, r *http.Request, a *attachment.Attachment) error {
-		info, err := a.StatFile(r.Context(), in.Path, true)
-		if err != nil {
-			return err
-		}
-		switch info.Type {
-		case cellhold.FileDirectory:
-			return cellhold.Errorf(cellhold.Conflict, "%s is a directory: use GET …/files/archive to download it as an archive.", info.Path)
-		case cellhold.FileRegular:
-		default:
-			return cellhold.Errorf(cellhold.Denied, "%s is not a regular file, so it cannot be downloaded.", info.Path)
-		}
 		if strings.Contains(r.Header.Get("Range"), ",") {
 			r.Header.Del("Range") // each range would be a request to the sandbox, and a header can have thousands
 		}
-		content := &remoteFile{ctx: r.Context(), sandbox: a, info: info}
-		defer content.close()
-		if r.Method == http.MethodGet && r.Header.Get("Range") == "" { // report an error before the first byte
-			if err := content.try(); err != nil {
-				return err
-			}
+		content, err := openRemote(r, a, in.Path)
+		if err != nil {
+			return err
 		}
-		asAttachment(w.Header(), path.Base(info.Exact()))
-		w.Header().Set("ETag", `"`+info.Version+`"`)
-		http.ServeContent(w, r, "", info.Modified, content)
+		defer content.close()
+		asAttachment(w.Header(), path.Base(in.Path))
+		w.Header().Set("ETag", `"`+content.info.Version+`"`)
+		http.ServeContent(w, r, "", content.info.Modified, content)
 		if content.err != nil {
 			panic(http.ErrAbortHandler)
 		}
@@ -120,18 +106,53 @@ func asAttachment(h http.Header, name string) {
 type remoteFile struct {
 	ctx     context.Context
 	sandbox *attachment.Attachment
-	info    cellhold.FileInfo
+	path    string
+	info    cellhold.FileInfo // when the download began; the file can have changed since then
+	version string            // the version that the client asks for; empty if any version is right
 
 	at, openAt int64
 	open       io.ReadCloser
 	err        error // error of a read
 }
 
-// try opens the file at its beginning.
-func (f *remoteFile) try() error {
-	r, err := f.sandbox.OpenFile(f.ctx, f.info, 0, f.info.Size)
-	f.open, f.openAt = r, 0
-	return err
+// openRemote opens a file for a request. For the whole file it asks for the size and the content at once, because code
+// in the sandbox can change the file between two requests.
+func openRemote(r *http.Request, a *attachment.Attachment, path string) (*remoteFile, error) {
+	f := &remoteFile{ctx: r.Context(), sandbox: a, path: path}
+	var err error
+	if whole(r) {
+		f.info, f.open, err = a.OpenFile(f.ctx, path)
+		if cellhold.KindOf(err) != cellhold.Unsupported {
+			return f, err
+		}
+	}
+	if f.info, err = a.StatFile(f.ctx, path, true); err != nil {
+		return nil, err
+	}
+	switch f.info.Type {
+	case cellhold.FileDirectory:
+		return nil, cellhold.Errorf(cellhold.Conflict, "%s is a directory: use GET …/files/archive to download it as an archive.", f.info.Path)
+	case cellhold.FileRegular:
+	default:
+		return nil, cellhold.Errorf(cellhold.Denied, "%s is not a regular file, so it cannot be downloaded.", f.info.Path)
+	}
+	if r.Header.Get("If-Range") != "" || r.Header.Get("If-Match") != "" {
+		f.version = f.info.Version
+	}
+	if whole(r) { // report an error before the first byte
+		f.open, err = a.ReadFile(f.ctx, path, "", 0, f.info.Size)
+	}
+	return f, err
+}
+
+// whole reports whether a request needs the whole file.
+func whole(r *http.Request) bool {
+	for _, condition := range []string{"Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"} {
+		if r.Header.Get(condition) != "" {
+			return false
+		}
+	}
+	return r.Method == http.MethodGet
 }
 
 // Seek sets the offset of the next read.
@@ -156,7 +177,7 @@ func (f *remoteFile) Read(b []byte) (int, error) {
 	}
 	if f.open == nil || f.openAt != f.at {
 		f.close()
-		r, err := f.sandbox.OpenFile(f.ctx, f.info, f.at, f.info.Size-f.at)
+		r, err := f.sandbox.ReadFile(f.ctx, f.path, f.version, f.at, f.info.Size-f.at)
 		if err != nil {
 			f.err = err
 			return 0, err
@@ -213,7 +234,7 @@ func (s *Server) uploadForm(ctx context.Context, in *uploadInput) (*streamOutput
 			if err != nil {
 				return cellhold.Wrap(cellhold.Invalid, err, "The form is invalid or incomplete after %d files: send it again.", len(done.Files))
 			}
-			info, err := writePart(r.Context(), a, orWorkspace(in.Path), part, len(done.Files))
+			info, err := writePart(r.Context(), a, orWorkingDir(in.Path), part, len(done.Files))
 			if err != nil {
 				return err
 			}
@@ -279,17 +300,16 @@ func (s *Server) uploadArchive(ctx context.Context, in *pathInput) (*streamOutpu
 func (s *Server) watchDirectory(ctx context.Context, in *watchInput) (*streamOutput, error) {
 	return s.stream(ctx, in.ID, func(w http.ResponseWriter, r *http.Request, sess *session.Session) error {
 		ctx, leave := s.waiters.Enter(r.Context())
-		ctx, cancel := context.WithCancel(ctx)
-		out := &eventWriter{w: w, control: http.NewResponseController(w)}
-		var pings sync.WaitGroup
-		defer func() { cancel(); leave(); pings.Wait() }()
+		defer leave()
+		out, ctx := newEventWriter(ctx, w)
+		defer out.Close()
 		ready := false
 		a, leaveSandbox, err := sess.Enter(ctx)
 		if err != nil {
 			return err
 		}
 		leaveSandbox() // a watched session can still hibernate
-		for change, err := range a.WatchDir(ctx, orWorkspace(in.Path), in.Recursive) {
+		for change, err := range a.WatchDir(ctx, orWorkingDir(in.Path), in.Recursive) {
 			switch {
 			case err != nil && !ready:
 				return err
@@ -301,11 +321,7 @@ func (s *Server) watchDirectory(ctx context.Context, in *watchInput) (*streamOut
 				if out.open() != nil || out.write("event: ready\ndata: {}\n\n") != nil {
 					return nil
 				}
-				pings.Go(func() {
-					if out.ping(ctx, keepAlive) != nil {
-						cancel() // the reader left: stop watching
-					}
-				})
+				out.KeepAlive(keepAlive, out.comment)
 				continue
 			}
 			if writeChange(out, change) != nil {

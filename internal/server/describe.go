@@ -18,6 +18,7 @@ const (
 	tagEvents    = "Events"
 	tagFiles     = "Files"
 	tagPackages  = "Packages"
+	tagRuns      = "Runs"
 	tagState     = "State"
 )
 
@@ -29,6 +30,7 @@ var tags = []*huma.Tag{
 	{Name: tagEvents, Description: "The history of a session is a list of numbered events. To watch live, to reconnect or to read the history, read the events after number N."},
 	{Name: tagFiles, Description: "The files of the sandbox, the files in /mnt/data/output, and the notebook."},
 	{Name: tagPackages, Description: "Packages that are installed in a session in addition to those of its image."},
+	{Name: tagRuns, Description: "A run executes code in a sandbox that is used once: for graders, for reward functions, and for code that needs no session."},
 	{Name: tagState, Description: "The state of the server."},
 	{Name: article.Tag, Description: "A small API at the root path, from the article that this project started with. Each user has one session, named by user_id. Answers are text."},
 }
@@ -58,7 +60,9 @@ func describe(api huma.API) {
 	for _, name := range []string{"memory", "disk", "tmp", "output"} {
 		describeSize(schemas["Limits"].Properties[name])
 	}
-	schemas["Egress"].AdditionalProperties = false // a misspelt policy must be an error too
+	for _, name := range []string{"Egress", "RunRequest", "RunFile", "RunTest"} { // a misspelt policy must be an error too
+		schemas[name].AdditionalProperties = false
+	}
 	for name, s := range schemas {
 		for _, p := range s.Properties {
 			p.Nullable = false // lists can be empty, never null
@@ -116,7 +120,7 @@ func describeOutput(s *huma.Schema) {
 // isRequest reports whether a schema is a request's body or a part of one. Unknown members of a request are
 // refused.
 func isRequest(name string) bool {
-	return name == "CreateSession" || name == "StartCommand" || name == "SendSignal" || name == "SubmitCell" || name == "InstallPackages" || name == "Limits" || name == "Egress" || name == "Secret"
+	return name == "CreateSession" || name == "StartCommand" || name == "SendSignal" || name == "SubmitCell" || name == "InstallPackages" || name == "Limits" || name == "Egress" || name == "Secret" || name == "RunRequest" || name == "RunFile" || name == "RunTest" || name == "StartRuns"
 }
 
 // requestExample gives a request an example that every server accepts. An example made of all members'

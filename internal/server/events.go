@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"iter"
 	"net/http"
 	"slices"
@@ -9,6 +11,7 @@ import (
 	"strings"
 
 	"cellhold"
+	"cellhold/internal/outputs"
 	"cellhold/internal/server/exchange"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -59,8 +62,8 @@ func eventResponses(api huma.API) map[string]*huma.Response {
 // eventSource gives the events of a session, or of a part of it.
 type eventSource struct {
 	watch func(ctx context.Context, after int64) iter.Seq2[cellhold.Event, error]
-	page  func(ctx context.Context, after int64, limit int) ([]cellhold.Event, error) // the events that exist now
-	over  func() bool                                                                 // reports whether no more events will come
+	page  func(ctx context.Context, after int64, limit int) iter.Seq2[cellhold.Event, error] // the events that exist now
+	over  func() bool                                                                        // reports whether no more events will come
 }
 
 func (s *Server) events(ctx context.Context, in *eventsInput) (*streamOutput, error) {
@@ -77,7 +80,7 @@ func (s *Server) readEvents(ctx context.Context, in EventsQuery, from eventSourc
 	if in.Stream == "sse" || accepts(in.Accept, "text/event-stream") {
 		return s.eventStream(ctx, in, from)
 	}
-	wait, err := parseWait(in.Wait)
+	wait, err := exchange.ParseWait(in.Wait)
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
@@ -86,13 +89,9 @@ func (s *Server) readEvents(ctx context.Context, in EventsQuery, from eventSourc
 	if wait > 0 {
 		awaitEvent(waiting, from, in.After)
 	}
-	page, err := readPage(ctx, from, in.After, in.Limit)
-	if err != nil {
-		return nil, s.problem(ctx, err)
-	}
 	return &streamOutput{Body: func(hc huma.Context) {
-		_, w := humago.Unwrap(hc)
-		exchange.WriteJSON(w, http.StatusOK, "application/json", page)
+		r, w := humago.Unwrap(hc)
+		s.writePage(w, r, from.page(r.Context(), in.After, in.Limit), in.After)
 	}}, nil
 }
 
@@ -103,18 +102,20 @@ func awaitEvent(ctx context.Context, from eventSource, after int64) {
 	}
 }
 
-// readPage reads a page. The history limits the size of a page, but returns at least one event if there is
-// one.
-func readPage(ctx context.Context, from eventSource, after int64, limit int) (EventPage, error) {
-	events, err := from.page(ctx, after, limit)
-	if err != nil {
-		return EventPage{}, err
+// writePage writes an EventPage one event at a time, because an event can have 16 MiB. The history limits the size of a
+// page, but returns at least one event if there is one.
+func (s *Server) writePage(w http.ResponseWriter, r *http.Request, events iter.Seq2[cellhold.Event, error], next int64) {
+	out := newListWriter(w, `{"events":[`)
+	defer out.end()
+	for e, err := range events {
+		if err != nil {
+			s.failStream(w, r, err, out.empty())
+			return
+		}
+		out.item(func(w io.Writer) error { return outputs.WriteEvent(w, e) })
+		next = e.Seq
 	}
-	page := EventPage{Events: append([]cellhold.Event{}, events...), Next: after}
-	if n := len(events); n > 0 {
-		page.Next = events[n-1].Seq
-	}
-	return page, nil
+	out.finish(fmt.Sprintf(`],"next":%d}`, next))
 }
 
 func (s *Server) eventStream(ctx context.Context, in EventsQuery, from eventSource) (*streamOutput, error) {
@@ -127,7 +128,11 @@ func (s *Server) eventStream(ctx context.Context, in EventsQuery, from eventSour
 		after = n
 	}
 	if from.over() {
-		if rest, err := from.page(ctx, after, 1); err == nil && len(rest) == 0 {
+		rest := false
+		for range from.page(ctx, after, 1) { // an event, or an error, which the stream reports
+			rest = true
+		}
+		if !rest {
 			return &streamOutput{Body: func(hc huma.Context) { hc.SetStatus(http.StatusNoContent) }}, nil
 		}
 	}

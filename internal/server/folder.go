@@ -17,7 +17,7 @@ const (
 
 // PathQuery is a path in the sandbox. It is exported because huma reads only exported embedded structs.
 type PathQuery struct {
-	Path string `query:"path" required:"true" doc:"Path in the sandbox, absolute or relative to /workspace. It is percent-encoded, so it can have bytes that are not UTF-8. It must not contain \"..\"." example:"data/sales.csv"`
+	Path string `query:"path" required:"true" doc:"Path in the sandbox, absolute or relative to the session's working directory. It is percent-encoded, so it can have bytes that are not UTF-8. It must not contain \"..\"." example:"data/sales.csv"`
 }
 
 type pathInput struct {
@@ -27,7 +27,7 @@ type pathInput struct {
 
 type listDirInput struct {
 	SessionPath
-	Path  string `query:"path" doc:"Path of the directory. Absent means /workspace." example:"/mnt/data/output"`
+	Path  string `query:"path" doc:"Path of the directory. Absent means the session's working directory." example:"/mnt/data/output"`
 	After string `query:"after" doc:"Value of next from the previous page." example:"part-01000.csv"`
 	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"1000" doc:"Maximum number of entries in the page."`
 }
@@ -78,13 +78,13 @@ type archiveInput struct {
 
 type watchInput struct {
 	SessionPath
-	Path      string `query:"path" doc:"Path of the directory. Absent means /workspace." example:"/workspace"`
+	Path      string `query:"path" doc:"Path of the directory. Absent means the session's working directory." example:"/workspace"`
 	Recursive bool   `query:"recursive" doc:"If true, also watch the directories below."`
 }
 
 type uploadInput struct {
 	SessionPath
-	Path string `query:"path" doc:"Directory for the files. Absent means /workspace." example:"data"`
+	Path string `query:"path" doc:"Directory for the files. Absent means the session's working directory." example:"data"`
 }
 
 // FilesWritten is the body that lists the written files.
@@ -107,7 +107,7 @@ func (s *Server) folderRoutes(api huma.API) {
 	register(api, op("stat-file", http.MethodGet, "/stat", "Get the attributes of a file",
 		"Returns the attributes of the path. For a symbolic link they are those of the link, not of its target."), s.statFile)
 	content := op("download-file", http.MethodGet, "/content", "Download a file",
-		"Ranges and conditions (If-Range, If-None-Match with the ETag) work. The size is the size at the start of the download. The answer is always an attachment of type application/octet-stream. To download a directory, use download-archive. Devices, pipes and sockets are refused.")
+		"Ranges and conditions (If-Range, If-None-Match with the ETag) work. The size is the size at the start of the download, also if the file grows. If the file becomes shorter, the server breaks the connection. The answer is always an attachment of type application/octet-stream. To download a directory, use download-archive. Devices, pipes and sockets are refused.")
 	content.Responses = download("The file", anyType)
 	register(api, content, s.downloadFile)
 	write := op("upload-file", http.MethodPut, "/content", "Upload a file",
@@ -135,7 +135,7 @@ func (s *Server) folderRoutes(api huma.API) {
 	unpack.RequestBody, unpack.Responses = upload(anyType), jsonAnswer(api, Unpacked{}, "The number and size of the unpacked files")
 	register(api, unpack, s.uploadArchive)
 	watch := op("watch-directory", http.MethodGet, "/watch", "Watch a directory",
-		"Sends server-sent events. The first event is ready: changes after it are reported. The events created, modified and removed have the path; several changes of a file within 50 ms are one event. The event overflow means that changes were missed: list the directory again. The last event is bye, when the server or the sandbox ends the watch.")
+		"Sends server-sent events. The first event is ready: changes after it are reported. The events created, modified and removed have the path; several changes of a file within 50 ms are one event. The event overflow means that changes were missed: list the directory again. The last event is bye, when the server or the sandbox ends the watch. A recursive watch has limits of its directories and entries. Above them the answer is exhausted, and a watch in progress ends after an overflow.")
 	watch.Responses = map[string]*huma.Response{"200": {Description: "The changes",
 		Content: map[string]*huma.MediaType{"text/event-stream": {Schema: schemaOf(api, cellhold.FileChange{})}}}}
 	register(api, watch, s.watchDirectory)
@@ -158,7 +158,7 @@ func jsonAnswer(api huma.API, value any, description string) map[string]*huma.Re
 		Content: map[string]*huma.MediaType{"application/json": {Schema: schemaOf(api, value)}}}}
 }
 
-func orWorkspace(p string) string {
+func orWorkingDir(p string) string {
 	if p == "" {
 		return "."
 	}
@@ -171,7 +171,7 @@ func (s *Server) listDirectory(ctx context.Context, in *listDirInput) (*director
 		return nil, s.problem(ctx, err)
 	}
 	defer leave()
-	list, more, err := a.ListDir(ctx, orWorkspace(in.Path), in.After, in.Limit)
+	list, more, err := a.ListDir(ctx, orWorkingDir(in.Path), in.After, in.Limit)
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}

@@ -4,10 +4,15 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"mime/multipart"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"cellhold"
@@ -89,6 +94,70 @@ func TestAnUploadAboveTheLimitOfTheOperatorIsRefused(t *testing.T) {
 	}
 	h.do(404, "GET", files+"/stat?path=a", "")
 	h.do(200, "PUT", files+"/content?path=a", strings.Repeat("x", 100))
+}
+
+// whileIt runs change again and again until f returns.
+func whileIt(t *testing.T, change func() error, f func()) {
+	t.Helper()
+	var changing sync.WaitGroup
+	stop := make(chan struct{})
+	changing.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				if err := change(); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		}
+	})
+	defer func() { close(stop); changing.Wait() }()
+	f()
+}
+
+func TestADownloadOfAGrowingOrReplacedFileIsCompleteAndHasTheRightVersion(t *testing.T) {
+	h := newHarness(t)
+	files := h.create() + "/files"
+	h.do(200, "PUT", files+"/content?path=log", "begin")
+	var info cellhold.FileInfo
+	h.do(200, "GET", files+"/stat?path=log", "").decode(t, &info)
+	log, err := os.OpenFile(info.Exact(), os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	grow := func() error { _, err := log.WriteString("x"); return err }
+	whileIt(t, grow, func() {
+		for range 50 {
+			h.do(200, "GET", files+"/content?path=log", "")
+			req := h.request("GET", files+"/content?path=log", "")
+			req.Header.Set("Range", "bytes=1-3")
+			if a := h.send(req); a.StatusCode != 206 || string(a.body) != "egi" {
+				t.Errorf("a range of a growing file: got status %d with %q, want 206 with egi", a.StatusCode, a.body)
+			}
+		}
+	})
+	dir, n := filepath.Dir(info.Exact()), 0
+	replace := func() error {
+		n++
+		temp := filepath.Join(dir, "temp")
+		return errors.Join(os.WriteFile(temp, bytes.Repeat([]byte{byte('a' + n%20)}, 1000+n%1000), 0o600), os.Rename(temp, filepath.Join(dir, "log")))
+	}
+	if err := replace(); err != nil { // the grown file has different letters
+		t.Fatal(err)
+	}
+	whileIt(t, replace, func() {
+		for range 50 {
+			a := h.do(200, "GET", files+"/content?path=log", "")
+			size := fmt.Sprintf("-%x-", len(a.body))
+			if strings.Trim(string(a.body), string(a.body[:1])) != "" || !strings.Contains(a.Header.Get("ETag"), size) {
+				t.Errorf("got %d bytes of different files, or a wrong ETag %s", len(a.body), a.Header.Get("ETag"))
+			}
+		}
+	})
 }
 
 func TestAWatchOfFilesStreamsChanges(t *testing.T) {

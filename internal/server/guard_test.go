@@ -11,6 +11,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/server/exchange"
+	"cellhold/internal/server/jupyter"
 )
 
 // concrete replaces the parameters of a route's path.
@@ -22,12 +23,36 @@ func concrete(r route, session string) string {
 	case rest == "/content", rest == "/stat", rest == "/directory", rest == "/archive", r.method == "DELETE" && strings.HasSuffix(path, "/files"):
 		path += "?path=a"
 	}
-	return strings.NewReplacer("{id}", session, "{cell}", "cq7h2w9d4kx5n3vtb", "{command}", "x7kq2w9d4hx5n3vtb", "{kernel}", "toy", "{name}", "tabulate", "{path}", "a/b.png", "{$}", "").Replace(path)
+	return strings.NewReplacer("{id}", session, "{cell}", "cq7h2w9d4kx5n3vtb", "{command}", "x7kq2w9d4hx5n3vtb", "{kernel}", "toy", "{name}", "tabulate", "{path}", "a/b.png", "{path...}", "a/b", "{file}", "logo-svg.svg", "{$}", "").Replace(path)
+}
+
+// isOfSandbox reports whether a route of the E2B API takes the token of a sandbox in place of the caller's. Without a
+// sandbox it answers 502.
+func isOfSandbox(r route) bool {
+	path, ok := strings.CutPrefix(r.path, "/e2b")
+	for _, prefix := range []string{"/execute", "/contexts", "/files", "/health", "/filesystem.", "/process."} {
+		if (ok || prefix == "/files") && strings.HasPrefix(path, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// isOfJupyter reports whether a route is for clients of Jupyter. Without a token it answers 403.
+func isOfJupyter(r route) bool {
+	return jupyter.Owns(&http.Request{URL: &url.URL{Path: r.path}})
+}
+
+// isOpenInJupyter reports whether a route for clients of Jupyter needs no token.
+func isOpenInJupyter(r route) bool {
+	return isOfJupyter(r) && (r.method == "OPTIONS" || strings.HasSuffix(r.path, "/api"))
 }
 
 // bodyFor returns a valid body for the route.
 func bodyFor(r route) string {
 	switch {
+	case strings.HasSuffix(r.path, "/deadline"):
+		return `{"lifetime":60}`
 	case r.method != "POST":
 		return ""
 	case strings.HasSuffix(r.path, "/cancel"):
@@ -82,6 +107,18 @@ func TestEveryRouteExceptPublicPagesNeedsAToken(t *testing.T) {
 				}
 				continue
 			}
+			if isOfSandbox(r) {
+				if a.StatusCode != 502 {
+					t.Errorf("%s %s with %q: got status %d, want 502", r.method, r.path, header, a.StatusCode)
+				}
+				continue
+			}
+			if isOfJupyter(r) {
+				if refused := a.StatusCode == 403 && string(a.body) == "{\"message\":\"Forbidden\",\"reason\":null}\n"; refused == isOpenInJupyter(r) {
+					t.Errorf("%s %s with %q: got status %d with %s", r.method, r.path, header, a.StatusCode, a.body)
+				}
+				continue
+			}
 			if a.StatusCode != 401 || a.Header.Get("WWW-Authenticate") == "" {
 				t.Errorf("%s %s with %q: got status %d, want 401 and WWW-Authenticate", r.method, r.path, header, a.StatusCode)
 			}
@@ -118,7 +155,7 @@ func TestSessionsOfOtherCallersAnswerLikeUnknownSessions(t *testing.T) {
 	h.do(204, "DELETE", "/v1/sessions/"+deleted, "")
 	tried := 0
 	for _, r := range h.server.routes {
-		if !strings.Contains(r.path, "{id}") {
+		if !strings.Contains(r.path, "{id}") || strings.HasPrefix(r.path, "/e2b/") {
 			continue
 		}
 		var want string
@@ -153,7 +190,7 @@ func TestASessionOfTheArticlesAPIIsNotFoundWithAnotherToken(t *testing.T) {
 	h := newHarness(t)
 	h.do(200, "POST", "/start_session", "user_id=u")
 	for _, r := range h.server.routes {
-		if strings.HasPrefix(r.path, "/v1") || r.method != "POST" || r.path == "/start_session" {
+		if strings.HasPrefix(r.path, "/v1") || r.path == "/mcp" || strings.HasPrefix(r.path, "/e2b/") || isOfSandbox(r) || isOfJupyter(r) || r.method != "POST" || r.path == "/start_session" {
 			continue
 		}
 		req := h.request("POST", r.path, strings.ReplaceAll(bodyFor(r), "ann", "u"))
@@ -246,8 +283,15 @@ func TestTheTokenIsCheckedBeforeTheBodyIsRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if res.StatusCode != 401 || !res.Close {
-			t.Errorf("%s: got status %d, Close %v; want 401, true", r.path, res.StatusCode, res.Close)
+		want := 401
+		if isOfSandbox(r) {
+			want = 502
+		}
+		if isOfJupyter(r) {
+			want = 403
+		}
+		if res.StatusCode != want || !res.Close {
+			t.Errorf("%s: got status %d, Close %v; want %d, true", r.path, res.StatusCode, res.Close, want)
 		}
 		conn.Close()
 	}

@@ -142,6 +142,10 @@ func newHarnessWith(t testing.TB, sessions func(*registry.Options), options func
 	hs := httptest.NewServer(s.Handler())
 	t.Cleanup(hs.Close)
 	t.Cleanup(s.waiters.SendAway) // hs.Close waits for waiting requests
+	t.Cleanup(s.tools.Close)
+	t.Cleanup(s.envd.Close)
+	t.Cleanup(s.jupyter.Close)
+	t.Cleanup(s.runs.Close)
 	return &harness{t, hs.URL, s, m, world, log}
 }
 

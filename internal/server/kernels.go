@@ -16,6 +16,7 @@ type AddKernel struct {
 	_    struct{}          `additionalProperties:"false" json:"-"`
 	Spec string            `json:"spec" minLength:"1" maxLength:"100" doc:"Name of the kernelspec. list-kernelspecs returns the available ones." example:"bash"`
 	ID   cellhold.KernelID `json:"id,omitempty" maxLength:"40" doc:"Id of the kernel in this session. Absent means an id made from the kernelspec's name." example:"bash"`
+	Dir  string            `json:"cwd,omitempty" doc:"Working directory of the kernel: an absolute path of an existing directory. Absent means that of the session."`
 }
 
 type addKernelInput struct {
@@ -29,7 +30,7 @@ type addKernelOutput struct {
 
 // KernelList is the body that lists kernels.
 type KernelList struct {
-	Kernels []cellhold.Kernel `json:"kernels" doc:"Kernels of the session, in the order of their creation."`
+	Kernels []cellhold.Kernel `json:"kernels" doc:"Kernels of the session, in the order of their creation. A list omits the startup code."`
 }
 
 type kernelsOutput struct {
@@ -78,7 +79,7 @@ func (s *Server) addKernel(ctx context.Context, in *addKernelInput) (*addKernelO
 	}
 	acting, cancel := exchange.Act(ctx)
 	defer cancel()
-	k, err := sess.AddKernel(acting, attachment.KernelRequest{Spec: in.Body.Spec, ID: in.Body.ID})
+	k, err := sess.AddKernel(acting, attachment.KernelRequest{Spec: in.Body.Spec, ID: in.Body.ID, Dir: in.Body.Dir})
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
@@ -90,7 +91,11 @@ func (s *Server) listKernels(ctx context.Context, in *SessionPath) (*kernelsOutp
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	return &kernelsOutput{Body: KernelList{Kernels: sess.Info().Kernels}}, nil
+	list := sess.Info().Kernels
+	for i := range list {
+		list[i].Startup = "" // it can be longer than the rest of the list
+	}
+	return &kernelsOutput{Body: KernelList{Kernels: list}}, nil
 }
 
 func (s *Server) deleteKernel(ctx context.Context, in *oneKernelInput) (*struct{}, error) {

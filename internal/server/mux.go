@@ -19,6 +19,8 @@ type route struct {
 
 // public has the paths that need no token. They contain nothing about sessions. Monitors read them, and people who have
 // no token yet. All other paths need a token, including unknown paths, so that a new route cannot be open by mistake.
+// The routes for SDKs of E2B and for clients of Jupyter check their callers themselves, and a test tries each of them
+// without a token.
 var public = map[string]bool{
 	"/":               true,
 	"/docs":           true,
@@ -41,6 +43,9 @@ func (s *Server) mux() (http.Handler, error) {
 	if err := s.pages(m, api); err != nil {
 		return nil, err
 	}
+	s.toolRoutes(m)
+	s.e2bRoutes(m)
+	s.jupyterRoutes(m)
 	m.ServeMux.HandleFunc("/", m.notFound)
 	return m.ServeMux, nil
 }

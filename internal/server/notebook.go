@@ -79,6 +79,7 @@ func (s *Server) notebook(ctx context.Context, in *notebookInput) (*streamOutput
 	}
 	return &streamOutput{Body: func(hc huma.Context) {
 		r, w := humago.Unwrap(hc)
+		defer exchange.Steady(w)()
 		late := &lateHeader{w: w, set: func(h http.Header) {
 			h.Set("Content-Type", mediaType)
 			h.Set("Content-Disposition", asDownload(string(sess.Info().ID)+"."+in.Format))

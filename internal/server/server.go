@@ -1,6 +1,6 @@
 // Package server serves the HTTP API /v1. A handler decodes a request, checks the caller, calls a session and
-// encodes the answer. The package also mounts the article's API at the root and the pages that describe both
-// APIs.
+// encodes the answer. The package also mounts the article's API at the root, the tools for AI agents at /mcp, and
+// the pages that describe both APIs. It mounts the APIs of E2B and Jupyter too.
 //
 // The package has about 3,200 lines because the API is one route table: all operations share one document,
 // one error shape and the same helpers. The article's API, the guards and the documentation pages are
@@ -19,12 +19,18 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"cellhold/internal/mcp"
+	"cellhold/internal/oneshot"
 	"cellhold/internal/registry"
+	"cellhold/internal/server/e2b/access"
+	"cellhold/internal/server/envd"
 	"cellhold/internal/server/exchange"
 	"cellhold/internal/server/guard"
+	"cellhold/internal/server/jupyter"
 )
 
 const (
@@ -51,6 +57,9 @@ type Options struct {
 	InsecureHTTP bool          // allow plain HTTP beyond loopback, for a server behind a proxy that speaks TLS
 	Grace        time.Duration // how long shutdown waits for answers; 0 means 10 seconds
 
+	JupyterPathToken bool // Jupyter's clients can send a token in the path
+	JupyterOlderForm bool // Jupyter's clients get the older form of messages only
+
 	Version string       // version of the program; empty means "unknown"
 	Logger  *slog.Logger // nil means that nothing is logged
 }
@@ -65,6 +74,10 @@ type Server struct {
 	handler  http.Handler
 	routes   []route
 	waiters  exchange.Waiters
+	tools    *mcp.Server
+	envd     *envd.Server
+	jupyter  *jupyter.Server
+	runs     *oneshot.Runs
 	draining atomic.Bool
 	started  time.Time
 }
@@ -89,7 +102,8 @@ func New(o Options) (*Server, error) {
 		o.Grace = defaultGrace
 	}
 	s := &Server{sessions: o.Sessions, options: o, log: o.Logger, started: time.Now()}
-	s.guard = guard.Guard{Tokens: o.Tokens, Origins: o.Origins, Public: public, Long: longBody}
+	s.runs = oneshot.New(oneshot.Options{Create: o.Sessions.CreateOnce, Home: o.Sessions.Home(), MaxSessions: o.Sessions.MaxSessions(), MaxTimeout: o.Sessions.MaxTimeout(), Logger: o.Logger})
+	s.guard = guard.Guard{Tokens: o.Tokens, Origins: o.Origins, Public: public, Linked: access.IsLink, Long: longBody}
 	for _, h := range o.Hosts {
 		s.guard.Hosts = append(s.guard.Hosts, strings.ToLower(h))
 	}
@@ -97,7 +111,8 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
-	s.handler = exchange.Instrument(s.log, s.guard.Wrap(mux))
+	s.handler = exchange.Instrument(s.log, access.ByHost(s.guard.Hosts, s.guard.Wrap(access.ForPages(o.Origins, mux))))
+	s.handler = jupyter.ByPath(o.JupyterPathToken, s.handler) // first, so that nothing else sees the token
 	return s, nil
 }
 
@@ -157,8 +172,22 @@ func (s *Server) shutdown(ctx context.Context, hs *http.Server) {
 	s.draining.Store(true)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.options.Grace)
 	defer cancel()
+	closed := make(chan struct{})
+	go func() { // ends with the calls of tools, which have deadlines
+		defer close(closed)
+		var all sync.WaitGroup // none waits for the calls of another
+		all.Go(s.tools.Close)
+		all.Go(s.envd.Close)
+		all.Go(s.jupyter.Close)
+		all.Go(s.runs.Close)
+		all.Wait()
+	}()
 	if err := hs.Shutdown(ctx); err != nil {
 		s.log.Warn("closing requests that did not end in time", "error", err)
 		hs.Close()
+	}
+	select {
+	case <-closed:
+	case <-ctx.Done():
 	}
 }

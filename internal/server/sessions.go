@@ -7,6 +7,7 @@ import (
 	"cellhold"
 	"cellhold/internal/registry"
 	"cellhold/internal/server/exchange"
+	"cellhold/internal/session/terms"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -23,10 +24,29 @@ type CreateSession struct {
 	Egress   *cellhold.Egress  `json:"egress,omitempty" doc:"Network access of the session's code. Absent means the server's default. Access beyond the server's policy is refused."`
 	Secrets  []cellhold.Secret `json:"secrets,omitempty" maxItems:"32" doc:"Values that code can use without seeing them. Environment variables have placeholders, and the server replaces them in headers of HTTPS requests to the secret's host. The server never returns the values."`
 	Metadata map[string]string `json:"metadata,omitempty" maxProperties:"32" doc:"Your notes, stored and returned unchanged. Keys and values have at most 1 KiB."`
+
+	Env        map[string]string       `json:"env,omitempty" maxProperties:"100" doc:"Variables to add to the environment of the session's kernels and commands, at most 64 KiB. The server does not return them."`
+	Dir        string                  `json:"cwd,omitempty" doc:"Working directory of the session's kernels and commands, and the base of relative paths: an absolute path of an existing directory. Absent means /workspace." example:"/home/user"`
+	Lifetime   float64                 `json:"lifetime,omitempty" minimum:"0" maximum:"86400" doc:"Seconds until the session's deadline. Absent or 0 means no deadline: the session ends when it is idle." example:"300"`
+	AtDeadline cellhold.DeadlineAction `json:"at_deadline,omitempty" enum:"end,hibernate" doc:"Action at the deadline. Absent means end."`
+	Resume     cellhold.ResumePolicy   `json:"resume,omitempty" enum:"use,request" doc:"Use or request that resumes the session after a requested hibernation, or after one at the deadline. Absent means use."`
 }
 
 type createInput struct {
+	Key  string         `header:"Idempotency-Key" maxLength:"255" doc:"Your name for this request, so that you can retry it if its answer was lost. The same key with the same request returns the same session as long as it lives. The same key with another request is a conflict; values of secrets are not compared."`
 	Body *CreateSession `required:"false"`
+}
+
+// SetDeadline is the body of a request to set a deadline.
+type SetDeadline struct {
+	_          struct{}                `additionalProperties:"false" json:"-"`
+	Lifetime   float64                 `json:"lifetime" exclusiveMinimum:"0" maximum:"86400" doc:"Seconds from now to the deadline." example:"300"`
+	AtDeadline cellhold.DeadlineAction `json:"at_deadline,omitempty" enum:"end,hibernate" doc:"Action at the deadline. Absent means the present action, or end."`
+}
+
+type deadlineInput struct {
+	SessionPath
+	Body SetDeadline
 }
 
 type createOutput struct {
@@ -55,7 +75,7 @@ func (s *Server) sessionRoutes(api huma.API) {
 	}, s.createSession)
 	register(api, huma.Operation{
 		OperationID: "list-sessions", Method: http.MethodGet, Path: "/v1/sessions", Tags: []string{tagSessions},
-		Summary: "List your sessions",
+		Summary: "List your sessions", Description: "The list omits startup code.",
 	}, s.listSessions)
 	register(api, huma.Operation{
 		OperationID: "get-session", Method: http.MethodGet, Path: "/v1/sessions/{id}", Tags: []string{tagSessions},
@@ -66,6 +86,11 @@ func (s *Server) sessionRoutes(api huma.API) {
 		Summary:     "End a session",
 		Description: "Ends a running cell, destroys the sandbox, and deletes the session's cells and events.",
 	}, s.deleteSession)
+	register(api, huma.Operation{
+		OperationID: "set-deadline", Method: http.MethodPut, Path: "/v1/sessions/{id}/deadline", Tags: []string{tagSessions},
+		Summary:     "Set the deadline of a session",
+		Description: "At the deadline the session ends or hibernates, even if it is used. A deadline replaces the end of idle sessions. If a cell, command or transfer is running at the deadline, the session hibernates as soon as it is done.",
+	}, s.setDeadline)
 	register(api, huma.Operation{
 		OperationID: "interrupt", Method: http.MethodPost, Path: "/v1/sessions/{id}/interrupt", DefaultStatus: http.StatusNoContent, Tags: []string{tagSessions},
 		Summary:     "Interrupt the running cell",
@@ -83,7 +108,12 @@ func (s *Server) createSession(ctx context.Context, in *createInput) (*createOut
 	if body == nil {
 		body = &CreateSession{}
 	}
+	var deadline *terms.Deadline
+	if body.Lifetime > 0 || body.AtDeadline != "" {
+		deadline = &terms.Deadline{Lifetime: seconds(body.Lifetime), Action: body.AtDeadline}
+	}
 	sess, err := s.sessions.Create(ctx, registry.CreateRequest{
+		Process: terms.Process{Env: body.Env, Dir: body.Dir, Resume: body.Resume}, Deadline: deadline, Key: in.Key,
 		Owner: exchange.Caller(ctx), User: body.User, Template: body.Template, Image: body.Image, Startup: body.Startup, Figures: body.Figures,
 		Limits: body.Limits, Egress: body.Egress, Secrets: body.Secrets, Meta: body.Metadata,
 	})
@@ -92,6 +122,17 @@ func (s *Server) createSession(ctx context.Context, in *createInput) (*createOut
 	}
 	info := complete(sess.Info())
 	return &createOutput{Location: "/v1/sessions/" + string(info.ID), Body: info}, nil
+}
+
+func (s *Server) setDeadline(ctx context.Context, in *deadlineInput) (*sessionOutput, error) {
+	sess, err := s.session(ctx, in.ID)
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	if err := sess.SetDeadline(ctx, terms.Deadline{Lifetime: seconds(in.Body.Lifetime), Action: in.Body.AtDeadline}); err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	return &sessionOutput{Body: complete(sess.Info())}, nil
 }
 
 func (s *Server) listSessions(ctx context.Context, _ *struct{}) (*sessionsOutput, error) {

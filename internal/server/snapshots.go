@@ -6,6 +6,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/server/exchange"
+	"cellhold/internal/session/terms"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -72,7 +73,7 @@ func (s *Server) snapshotRoutes(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "resume", Method: http.MethodPost, Path: "/v1/sessions/{id}/resume", Tags: []string{tagSnapshots},
 		Summary:     "Resume a hibernated session",
-		Description: "All kernels, variables and processes continue. The next use also resumes a session; call this to make the first use fast. If the session is not hibernated, the request does nothing.",
+		Description: "All kernels, variables and processes continue. The next use also resumes a session, unless its resume is request; call this to make the first use fast. If the session is not hibernated, the request does nothing.",
 	}, s.resume)
 	register(api, huma.Operation{
 		OperationID: "make-checkpoint", Method: http.MethodPost, Path: "/v1/sessions/{id}/checkpoints", DefaultStatus: http.StatusCreated, Tags: []string{tagSnapshots},
@@ -184,7 +185,7 @@ func (s *Server) fork(ctx context.Context, in *forkInput) (*sessionsOutput, erro
 	}
 	acting, cancel := exchange.Act(ctx)
 	defer cancel()
-	forks, err := s.sessions.Fork(acting, sess, max(body.Count, 1), body.Checkpoint)
+	forks, err := s.sessions.Fork(acting, sess, terms.Fork{Count: max(body.Count, 1), Checkpoint: body.Checkpoint})
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}

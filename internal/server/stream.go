@@ -1,16 +1,17 @@
 package server
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
 	"net/http"
-	"sync"
 	"time"
 
 	"cellhold"
+	"cellhold/internal/outputs"
 	"cellhold/internal/server/exchange"
 )
 
@@ -34,19 +35,13 @@ type Bye struct {
 // that reads nothing for writeTime is disconnected.
 func (s *Server) streamEvents(w http.ResponseWriter, r *http.Request, watch func(context.Context, int64) iter.Seq2[cellhold.Event, error], after int64) {
 	ctx, leave := s.waiters.Enter(r.Context())
-	ctx, cancel := context.WithCancel(ctx)
-	out := &eventWriter{w: w, control: http.NewResponseController(w)}
-	var pings sync.WaitGroup
-	defer func() { cancel(); leave(); pings.Wait() }()
-
+	defer leave()
+	out, ctx := newEventWriter(ctx, w)
+	defer out.Close()
 	if out.open() != nil {
 		return
 	}
-	pings.Go(func() {
-		if out.ping(ctx, keepAlive) != nil {
-			cancel() // the reader left: stop watching
-		}
-	})
+	out.KeepAlive(keepAlive, out.comment)
 	for e, err := range watch(ctx, after) {
 		if err != nil {
 			s.closeStream(ctx, r, out, after, err)
@@ -79,11 +74,16 @@ func (s *Server) closeStream(ctx context.Context, r *http.Request, out *eventWri
 	}
 }
 
-// eventWriter writes server-sent events. Two goroutines use it: one writes the events, one the comments.
+// eventWriter writes server-sent events.
 type eventWriter struct {
-	mu      sync.Mutex
-	w       http.ResponseWriter
-	control *http.ResponseController
+	*exchange.Stream
+	w http.ResponseWriter
+}
+
+// newEventWriter is like exchange.NewStream.
+func newEventWriter(ctx context.Context, w http.ResponseWriter) (*eventWriter, context.Context) {
+	stream, ctx := exchange.NewStream(ctx, w)
+	return &eventWriter{stream, w}, ctx
 }
 
 // open sends the header, so that the reader knows at once that it is connected.
@@ -94,39 +94,31 @@ func (o *eventWriter) open() error {
 	return o.write("retry: %d\n\n", retryTime)
 }
 
-// event sends one event. Content cannot end the event early and forge the next one: Marshal compacts the
-// JSON, so it has no raw line breaks, and the type is a plain word.
+// event sends one event. Content cannot end the event early and forge the next one: WriteEvent writes one line, and
+// the type is a plain word.
 func (o *eventWriter) event(e cellhold.Event) error {
-	text, err := json.Marshal(e)
-	if err != nil {
-		return fmt.Errorf("event %d: %w", e.Seq, err)
-	}
-	return o.write("id: %d\nevent: %s\ndata: %s\n\n", e.Seq, plainWord(string(e.Type)), text)
+	return o.Send(len(e.Content), func() error {
+		b := bufio.NewWriter(o.w)
+		fmt.Fprintf(b, "id: %d\nevent: %s\ndata: ", e.Seq, plainWord(string(e.Type)))
+		if err := outputs.WriteEvent(b, e); err != nil {
+			return fmt.Errorf("event %d: %w", e.Seq, err)
+		}
+		fmt.Fprint(b, "\n\n")
+		return b.Flush()
+	})
 }
 
-// ping sends a comment at each interval until ctx ends.
-func (o *eventWriter) ping(ctx context.Context, interval time.Duration) error {
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-			if err := o.write(": still here\n\n"); err != nil {
-				return err
-			}
-		}
-	}
+// comment writes a comment, which is a sign of life.
+func (o *eventWriter) comment() error {
+	_, err := fmt.Fprint(o.w, ": still here\n\n")
+	return err
 }
 
 func (o *eventWriter) write(format string, args ...any) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if _, err := fmt.Fprintf(o.w, format, args...); err != nil {
+	return o.Send(0, func() error {
+		_, err := fmt.Fprintf(o.w, format, args...)
 		return err
-	}
-	return o.control.Flush()
+	})
 }
 
 // plainWord returns s if it has only lower-case letters, digits and underscores, otherwise "message".

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cellhold"
+	"cellhold/internal/server/exchange"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -52,6 +53,7 @@ func (s *Server) cellText(ctx context.Context, in *textInput) (*streamOutput, er
 			size = min(size, in.Limit)
 		}
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		defer exchange.Steady(w)() // a large event takes memory of the server's budget
 		http.ServeContent(w, r, "", time.Time{}, io.NewSectionReader(readerAt{text}, from, size))
 	}}, nil
 }

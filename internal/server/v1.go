@@ -6,6 +6,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/server/exchange"
+	"cellhold/internal/server/runs"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -41,12 +42,19 @@ func (s *Server) newAPI(m *table) huma.API {
 	s.egressRoutes(api)
 	s.folderRoutes(api)
 	s.packageRoutes(api)
+	runs.Register(api, runs.Options{Runs: s.runs, Waiters: &s.waiters, Logger: s.log, Tag: tagRuns, Prepare: prepare})
 	s.stateRoutes(api)
 	return api
 }
 
 // register adds one operation with the limits and the error answer that all operations have.
 func register[I, O any](api huma.API, op huma.Operation, handle handler[I, O]) {
+	prepare(&op)
+	huma.Register(api, op, handle)
+}
+
+// prepare adds to an operation the limits and the error answer that all operations have.
+func prepare(op *huma.Operation) {
 	op.MaxBodyBytes = exchange.MaxBody + 1 // huma refuses a body that reaches the limit
 	op.BodyReadTimeout = exchange.BodyTime
 	op.RejectUnknownQueryParameters = true // a misspelt parameter must be an error, not ignored
@@ -62,7 +70,6 @@ func register[I, O any](api huma.API, op huma.Operation, handle handler[I, O]) {
 	if op.Method == http.MethodGet && public[op.Path] {
 		op.Security = []map[string][]string{} // an empty list means no token; nil would mean the default
 	}
-	huma.Register(api, op, handle)
 }
 
 // SessionPath is the input of all routes of a session. It is exported because huma reads only exported

@@ -249,12 +249,10 @@ func TestAStreamAfterTheLastEventOfAnEndedSessionIs204(t *testing.T) {
 func TestAQuietStreamSendsComments(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newRecorder()
-		out := &eventWriter{w: w, control: http.NewResponseController(w)}
-		ctx, cancel := context.WithTimeout(t.Context(), 3*keepAlive+time.Second)
-		defer cancel()
-		if err := out.ping(ctx, keepAlive); err != nil {
-			t.Fatal(err)
-		}
+		out, _ := newEventWriter(t.Context(), w)
+		out.KeepAlive(keepAlive, out.comment)
+		<-time.After(3*keepAlive + time.Second) // of the fake clock
+		out.Close()
 		if got := w.Body.String(); got != strings.Repeat(": still here\n\n", 3) {
 			t.Errorf("got %q, want 3 comments", got)
 		}
@@ -263,7 +261,8 @@ func TestAQuietStreamSendsComments(t *testing.T) {
 
 func TestLineBreaksInAnEventStartNoOtherEvent(t *testing.T) {
 	w := newRecorder()
-	out := &eventWriter{w: w, control: http.NewResponseController(w)}
+	out, _ := newEventWriter(t.Context(), w)
+	defer out.Close()
 	e := cellhold.Event{Seq: 7, Type: "x\nid: 9", Content: json.RawMessage("{\"a\":\n\n\"b\\n\\nid: 8\"}")}
 	if err := out.event(e); err != nil {
 		t.Fatal(err)
@@ -327,7 +326,7 @@ func TestTheNotebookIsDownloaded(t *testing.T) {
 func TestOutputFilesAreDownloadedAsAttachments(t *testing.T) {
 	h := newHarness(t)
 	path := h.create()
-	sess, err := h.manager.Session("ann", cellhold.SessionID(strings.TrimPrefix(path, "/v1/sessions/")))
+	sess, err := h.manager.Session(t.Context(), "ann", cellhold.SessionID(strings.TrimPrefix(path, "/v1/sessions/")))
 	if err != nil {
 		t.Fatal(err)
 	}

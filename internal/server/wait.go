@@ -6,47 +6,36 @@ import (
 	"time"
 
 	"cellhold"
-	"cellhold/internal/history"
+	"cellhold/internal/server/exchange"
 	"cellhold/internal/session"
 )
 
-// waitable has the functions that read a cell or a command, and that wait until it is done.
-type waitable[ID, T any] struct {
-	read func(*history.History, context.Context, ID) (T, error)
-	wait func(*history.History, context.Context, ID) (T, error)
-}
-
-var (
-	cells    = waitable[cellhold.CellID, cellhold.Cell]{(*history.History).Cell, (*history.History).WaitCell}
-	commands = waitable[cellhold.CommandID, cellhold.Command]{(*history.History).Command, (*history.History).WaitCommand}
-)
-
-// readOrWait returns a cell or a command. If wait is set, it waits until the cell or command is done.
-func readOrWait[ID, T any](ctx context.Context, s *Server, in SessionPath, wait string, id ID, of waitable[ID, T]) (none T, err error) {
-	d, err := parseWait(wait)
+// readOrWait returns a command. If wait is set, it waits until the command is done.
+func (s *Server) readOrWait(ctx context.Context, in CommandPath, wait string) (cellhold.Command, error) {
+	d, err := exchange.ParseWait(wait)
 	if err != nil {
-		return none, err
+		return cellhold.Command{}, err
 	}
 	sess, err := s.session(ctx, in.ID)
 	if err != nil {
-		return none, err
+		return cellhold.Command{}, err
 	}
 	if d == 0 {
-		return of.read(sess.History(), ctx, id)
+		return sess.History().Command(ctx, in.Command)
 	}
-	return await(ctx, s, sess, id, d, of)
+	return s.await(ctx, sess, in.Command, d)
 }
 
-// await returns a cell or a command when it is done, when the wait ends, or when the server shuts down. In
-// the last two cases there is no error: the caller gets the unfinished cell or command and can wait again.
-func await[ID, T any](ctx context.Context, s *Server, sess *session.Session, id ID, d time.Duration, of waitable[ID, T]) (T, error) {
+// await returns a command when it is done, when the wait ends, or when the server shuts down. In the last two cases
+// there is no error: the caller gets the unfinished command and can wait again.
+func (s *Server) await(ctx context.Context, sess *session.Session, id cellhold.CommandID, d time.Duration) (cellhold.Command, error) {
 	waiting, leave := s.waitFor(ctx, d)
 	defer leave()
-	v, err := of.wait(sess.History(), waiting, id)
+	c, err := sess.History().WaitCommand(waiting, id)
 	if err != nil && waiting.Err() != nil {
-		return of.read(sess.History(), ctx, id)
+		return sess.History().Command(ctx, id)
 	}
-	return v, err
+	return c, err
 }
 
 // waitFor returns a context that ends after d, or when the server shuts down.

@@ -11,6 +11,7 @@ import (
 	"cellhold/internal/record"
 	"cellhold/internal/sandbox"
 	"cellhold/internal/session/states"
+	"cellhold/internal/session/terms"
 )
 
 // Adopt takes over a session of an earlier server, and returns it in the state in which it can continue:
@@ -63,7 +64,7 @@ type adoption struct {
 	pending []record.Cell // cells that were not done when the earlier server ended
 }
 
-// readPending returns the cells that are not done, in order.
+// readPending returns the cells that are not done, in order. It gives the cells to package wire too.
 func (s adoption) readPending(ctx context.Context) ([]record.Cell, error) {
 	var cells []record.Cell
 	for c, err := range s.env.Store.Cells(ctx, s.id) {
@@ -77,6 +78,7 @@ func (s adoption) readPending(ctx context.Context) ([]record.Cell, error) {
 		if c.State != cellhold.CellDone {
 			cells = append(cells, c)
 		}
+		s.wires.Recover(c)
 	}
 	return cells, nil
 }
@@ -165,11 +167,11 @@ func (s adoption) endLost(ctx context.Context, reason cellhold.EndReason) error 
 	if err := turn.Begin(states.End); err != nil {
 		return err
 	}
-	rec := s.change(markEnded(reason))
+	rec := s.change(terms.MarkEnded(reason))
 	// Without a sandbox, the followers complete the cells from the journal, and end them.
 	f, err := attachment.Detached(ctx, s.options(), rec.Kernels, "", s.pending)
 	s.sandboxes.follow(f)
-	err = errors.Join(err, f.Die(ctx, cellhold.StatusLost, "The sandbox was gone when the server started."), s.finish(ctx, rec))
+	err = errors.Join(err, f.Die(ctx, cellhold.StatusLost, "The sandbox was gone when the server started."), finish(ctx, s.Session, rec))
 	turn.Commit()
 	return err
 }

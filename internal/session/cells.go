@@ -3,44 +3,28 @@ package session
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"cellhold"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/record"
+	"cellhold/internal/session/terms"
 )
 
-// maxKey is the maximum size of an idempotency key. A UUID has 36 bytes.
-const maxKey = 255
-
 // ExecuteRequest describes one cell to run.
-type ExecuteRequest struct {
-	Kernel     cellhold.KernelID // empty: the first kernel
-	Code       string
-	Timeout    time.Duration     // 0: the server's default
-	OnError    cellhold.OnError  // empty: continue
-	AllowStdin bool              // the code can ask for input
-	Figures    *cellhold.Figures // nil: the session's default
-	Key        string            // a request with the same key returns the same cell; empty: no key
-}
+type ExecuteRequest = terms.Cell
 
 // Execute queues a cell and returns it. The cell runs even if the caller disconnects. If a cell with the key
 // exists, Execute returns that cell as it is now.
 func (s *Session) Execute(ctx context.Context, r ExecuteRequest) (cellhold.Cell, error) {
-	if err := r.check(s.env.MaxCellTimeout); err != nil {
+	if err := r.Check(s.env.MaxCellTimeout); err != nil {
 		return cellhold.Cell{}, err
 	}
 	digest := ""
 	if r.Key != "" {
 		s.keyed.Lock() // two requests with one key must give one cell
 		defer s.keyed.Unlock()
-		digest = r.digest()
+		digest = r.Digest()
 		c, err := s.env.Store.CellByKey(ctx, s.id, r.Key)
 		if err == nil && c.Digest != digest {
 			return cellhold.Cell{}, cellhold.Errorf(cellhold.Conflict, "The idempotency key belongs to cell %s of another request. Use a new key.", c.ID)
@@ -52,7 +36,7 @@ func (s *Session) Execute(ctx context.Context, r ExecuteRequest) (cellhold.Cell,
 			return cellhold.Cell{}, err
 		}
 	}
-	leave, err := s.enterInOrder(ctx)
+	leave, err := enterInOrder(ctx, s)
 	if err != nil {
 		return cellhold.Cell{}, err
 	}
@@ -64,41 +48,20 @@ func (s *Session) Execute(ctx context.Context, r ExecuteRequest) (cellhold.Cell,
 	if r.Timeout == 0 {
 		r.Timeout = s.env.CellTimeout
 	}
+	var before, after string
+	if l := s.sandboxes.current(); l != nil { // otherwise the kernel is dead, and Submit refuses the cell
+		if before, after, err = l.Around(k.State().Language, r.Env); err != nil {
+			return cellhold.Cell{}, err
+		}
+	}
 	s.change(func(rec *record.Session) {
 		rec.Used = time.Now().UTC()
 		r.Figures = cmp.Or(r.Figures, rec.Figures)
 	})
-	c, err := k.Submit(ctx, record.Cell{Timeout: r.Timeout, Key: r.Key, Digest: digest,
-		Cell: cellhold.Cell{ID: cellhold.NewCellID(), Session: s.id, Kernel: k.State().ID, Code: r.Code,
+	c, err := k.Submit(ctx, record.Cell{Timeout: r.Timeout, Key: r.Key, Digest: digest, Before: before, After: after, Request: r.Client,
+		Cell: cellhold.Cell{ID: cmp.Or(r.ID, cellhold.NewCellID()), Session: s.id, Kernel: k.State().ID, Code: r.Code,
 			OnError: r.OnError, AllowStdin: r.AllowStdin, Figures: r.Figures}})
 	return c.Cell, err
-}
-
-// check refuses an invalid request, and sets the default of OnError.
-func (r *ExecuteRequest) check(longest time.Duration) error {
-	switch {
-	case len(r.Code) > guestapi.MaxCode:
-		return cellhold.Errorf(cellhold.Invalid, "The code has %d bytes; the limit is %d. Write data to files instead.", len(r.Code), guestapi.MaxCode)
-	case r.Timeout < 0 || r.Timeout > longest:
-		return cellhold.Errorf(cellhold.Invalid, "Invalid timeout %s: use 0 (the default) to %s.", r.Timeout, longest)
-	case r.OnError != "" && r.OnError != cellhold.OnErrorContinue && r.OnError != cellhold.OnErrorCancel:
-		return cellhold.Errorf(cellhold.Invalid, "Invalid on_error %.20q: use %q or %q.", r.OnError, cellhold.OnErrorContinue, cellhold.OnErrorCancel)
-	case len(r.Key) > maxKey || !utf8.ValidString(r.Key) || strings.ContainsFunc(r.Key, unicode.IsControl):
-		return cellhold.Errorf(cellhold.Invalid, "Invalid idempotency key %.40q: use text of at most %d bytes without control characters.", r.Key, maxKey)
-	}
-	if r.OnError == cellhold.OnErrorContinue {
-		r.OnError = ""
-	}
-	return nil
-}
-
-// digest returns a digest that differs between two different requests. It covers the request as the caller sent
-// it, without the server's defaults, which can change with a restart.
-func (r ExecuteRequest) digest() string {
-	r.Key = ""
-	b, _ := json.Marshal(r) // cannot fail: strings and numbers only
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:16])
 }
 
 // Interrupt interrupts the running cell of a kernel. If only is not empty and another cell runs, Interrupt does

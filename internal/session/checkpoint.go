@@ -14,6 +14,8 @@ import (
 	"cellhold/internal/session/refold"
 	"cellhold/internal/session/snapshots"
 	"cellhold/internal/session/states"
+	"cellhold/internal/session/terms"
+	"cellhold/internal/session/undo"
 )
 
 // checkpointName matches the names of checkpoints. They are parts of URL paths.
@@ -38,13 +40,13 @@ func (s *Session) Checkpoint(ctx context.Context, name string) (cellhold.Checkpo
 	if err := s.env.Snapshots.CheckSupport(); err != nil {
 		return none, err
 	}
-	turn, err := s.acquireReady(ctx)
+	turn, err := s.acquireReady(ctx, false)
 	if err != nil {
 		return none, err
 	}
 	defer turn.Release()
 	rec := s.Record()
-	if _, err := findCheckpoint(rec, name); err == nil {
+	if _, err := rec.FindCheckpoint(name); err == nil {
 		return none, cellhold.Errorf(cellhold.Conflict, "Checkpoint %q exists already. Delete it first, or choose another name.", name)
 	}
 	if len(rec.Checkpoints) >= s.env.MaxCheckpoints {
@@ -60,7 +62,7 @@ func (s *Session) Checkpoint(ctx context.Context, name string) (cellhold.Checkpo
 	c.Name, c.Size = name, s.env.Snapshots.Size(ctx, c.Snapshot)
 	rec = s.change(func(r *record.Session) { r.Checkpoints = append(slices.Clone(r.Checkpoints), c) })
 	if err := s.env.Store.PutSession(ctx, rec); err != nil {
-		s.change(func(r *record.Session) { r.Checkpoints = withoutCheckpoint(r.Checkpoints, name) })
+		s.change(func(r *record.Session) { r.Checkpoints = r.WithoutCheckpoint(name) })
 		s.env.Registry.DropSnapshot(ctx, c.Snapshot)
 		return none, cellhold.Wrap(cellhold.Unavailable, err, "The checkpoint could not be recorded. Check the free space on the server's disk.")
 	}
@@ -77,7 +79,7 @@ func (b *sandboxes) saveNow(ctx context.Context, turn *states.Turn, k snapshots.
 		return record.Checkpoint{}, err
 	}
 	defer turn.Reopen()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+	ctx, cancel := context.WithTimeout(detach(ctx), saveTimeout)
 	defer cancel()
 	b.s.use()
 	c := b.present()
@@ -92,20 +94,6 @@ func (b *sandboxes) present() record.Checkpoint {
 		Kernels: rec.Kernels, Packages: rec.Packages, Undone: rec.Undone}
 }
 
-// findCheckpoint returns the checkpoint with the given name.
-func findCheckpoint(rec record.Session, name string) (record.Checkpoint, error) {
-	for _, c := range rec.Checkpoints {
-		if c.Name == name {
-			return c, nil
-		}
-	}
-	return record.Checkpoint{}, cellhold.Errorf(cellhold.NotFound, "Checkpoint %.64q not found in this session.", name)
-}
-
-func withoutCheckpoint(list []record.Checkpoint, name string) []record.Checkpoint {
-	return slices.DeleteFunc(slices.Clone(list), func(c record.Checkpoint) bool { return c.Name == name })
-}
-
 // DeleteCheckpoint deletes a checkpoint. It does not resume the session.
 func (s *Session) DeleteCheckpoint(ctx context.Context, name string) error {
 	turn, err := s.states.Acquire(ctx)
@@ -113,16 +101,13 @@ func (s *Session) DeleteCheckpoint(ctx context.Context, name string) error {
 		return err
 	}
 	defer turn.Release()
-	rec := s.Record()
-	c, err := findCheckpoint(rec, name)
+	c, err := s.Record().FindCheckpoint(name)
 	if err != nil {
 		return err
 	}
-	rec.Checkpoints = withoutCheckpoint(rec.Checkpoints, name)
-	if err := s.env.Store.PutSession(ctx, rec); err != nil {
-		return cellhold.Wrap(cellhold.Unavailable, err, "The deletion of the checkpoint could not be recorded. Check the free space on the server's disk.")
+	if err := put(ctx, s, func(r *record.Session) { r.Checkpoints = r.WithoutCheckpoint(name) }); err != nil {
+		return err
 	}
-	s.change(func(r *record.Session) { r.Checkpoints = rec.Checkpoints })
 	s.env.Registry.DropSnapshot(ctx, c.Snapshot)
 	return nil
 }
@@ -135,17 +120,17 @@ func (s *Session) Rollback(ctx context.Context, name string) (err error) {
 		return err
 	}
 	defer turn.Release()
-	c, err := findCheckpoint(s.Record(), name)
+	c, err := s.Record().FindCheckpoint(name)
 	if err != nil {
 		return err
 	}
 	if err := turn.Begin(states.Rollback); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), s.env.StartTimeout, errStartTimeout)
+	ctx, cancel := context.WithTimeoutCause(detach(ctx), s.env.StartTimeout, errStartTimeout)
 	defer cancel()
-	var undo undo
-	defer func() { undo.run(ctx, &err) }()
+	var steps undo.Steps
+	defer func() { steps.Run(ctx, saveTimeout, &err) }()
 	if turn.Settled() == states.Hibernated { // the rollback makes a sandbox for it, without a resume
 		free, err := s.env.Registry.ReserveRunning()
 		if err != nil {
@@ -161,13 +146,13 @@ func (s *Session) Rollback(ctx context.Context, name string) (err error) {
 		if err := l.Sandbox().Pause(ctx); err != nil { // nothing must run in the sandbox that is replaced
 			return cellhold.Wrap(cellhold.Unavailable, err, "The rollback failed: the sandbox could not be paused. The session continues unchanged.")
 		}
-		undo.add(l.Sandbox().Resume)
+		steps.Add(l.Sandbox().Resume)
 	}
 	if err := s.sandboxes.rollBack(ctx, c); err != nil {
 		return err
 	}
 	turn.Commit()
-	undo = nil // from here on the session is rolled back, even after an error
+	steps = nil // from here on the session is rolled back, even after an error
 	return s.sandboxes.following().WaitIdle(ctx)
 }
 
@@ -187,7 +172,7 @@ func (b *sandboxes) rollBack(ctx context.Context, c record.Checkpoint) error {
 	ev := record.NewEvent(cellhold.EventSessionRolledBack, "", "", cellhold.SessionRolledBackContent{Checkpoint: c.Name, Last: c.Last})
 	now := time.Now().UTC()
 	err = b.commit(ctx, l, ev, func(r *record.Session, seq int64) {
-		makeReady(r, l.Sandbox().ID())
+		terms.MakeReady(r, string(l.Sandbox().ID()))
 		r.Checkpoint, r.Kernels, r.Packages = c.Name, c.Kernels, c.Packages
 		r.Undone = append(slices.Clone(c.Undone), record.Undone{After: c.Last, Last: seq, Since: c.Created, Until: now})
 	})

@@ -11,12 +11,13 @@ import (
 	"cellhold/internal/record"
 	"cellhold/internal/session/paths"
 	"cellhold/internal/session/states"
+	"cellhold/internal/session/terms"
 )
 
 // End ends the session at the owner's request: it destroys the sandbox and deletes the records. It continues
 // if the caller disconnects. For an ended session, it deletes the records that can still be read.
 func (s *Session) End(ctx context.Context) error {
-	return s.end(context.WithoutCancel(ctx), cellhold.EndAsked)
+	return s.end(detach(ctx), cellhold.EndAsked)
 }
 
 // end ends the session for the given reason.
@@ -36,12 +37,12 @@ func (s *Session) end(ctx context.Context, reason cellhold.EndReason) error {
 		return err
 	}
 	before := s.Record()
-	rec := s.change(markEnded(reason))
-	if l := s.sandboxes.current(); l != nil {
+	rec := s.change(terms.MarkEnded(reason))
+	if l := s.sandboxes.current(); l != nil && !rec.Once { // a run has read its files
 		s.sandboxes.pullLast(ctx, l)
 	}
 	s.sandboxes.destroy(ctx)
-	err = s.finish(ctx, rec)
+	err = finish(ctx, s, rec)
 	turn.Commit()
 	s.env.DropSnapshots(ctx, before)
 	s.slog.Info("session ended", "reason", reason)
@@ -51,18 +52,9 @@ func (s *Session) end(ctx context.Context, reason cellhold.EndReason) error {
 	return err
 }
 
-// markEnded changes a record to that of an ended session. From then on the session accepts no calls.
-func markEnded(reason cellhold.EndReason) func(*record.Session) {
-	return func(r *record.Session) {
-		r.State, r.Reason, r.Used = cellhold.SessionEnded, reason, time.Now().UTC()
-		r.Vault = nil // the secrets are no longer needed
-		r.Snapshot, r.Checkpoints = "", nil
-	}
-}
-
 // finish writes the last events and the record of a session whose sandbox is destroyed, and stops the
 // session's goroutines.
-func (s *Session) finish(ctx context.Context, rec record.Session) error {
+func finish(ctx context.Context, s *Session, rec record.Session) error {
 	f := s.sandboxes.following()
 	err := f.Die(ctx, cellhold.StatusLost, "The session has ended.")
 	err = errors.Join(err, s.log.Append(ctx, []record.Event{
@@ -102,7 +94,7 @@ func (b *sandboxes) pullLast(ctx context.Context, l *live) {
 func (s *Session) purge(ctx context.Context) error {
 	s.env.Registry.Forget(s, false)
 	err := s.env.Store.DeleteSession(ctx, s.id)
-	if !s.env.KeepNotebooks {
+	if !s.env.KeepNotebooks || s.Record().Once {
 		err = errors.Join(err, ignoreMissing(os.Remove(s.HostFiles().NotebookPath())))
 	}
 	return errors.Join(err, s.env.removeOutput(s.Record()))

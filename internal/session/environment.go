@@ -102,8 +102,8 @@ type Settings struct {
 	Home string // state directory: notebooks and output files
 	Data string // folder of the host shown read-only at /mnt/data; empty: none
 
-	Kernel string // kernelspec that sessions start; empty: python3
-	Egress Egress // the network access that sessions can have; zero: none
+	Kernel string          // kernelspec that sessions start; empty: python3
+	Egress egress.Settings // the network access that sessions can have; zero: none
 
 	MaxCheckpoints int // maximum for one session; 0: 8
 
@@ -118,14 +118,6 @@ type Settings struct {
 
 	KeepNotebooks bool // keep notebooks on disk after the end of their session
 	Ephemeral     bool // destroy the sandboxes when the server ends
-}
-
-// Egress is the network access that the operator allows for sessions. The zero value allows none.
-type Egress struct {
-	Default egress.Policy // default of sessions
-	Ceiling egress.Policy // the widest policy that a caller can request
-	Rules   egress.Rules  // rules for all sessions
-	Limits  egress.Limits // limits of one session; zero fields mean the defaults
 }
 
 // Environment has the parts of the server that all sessions share. All fields except Templates are required.
@@ -143,7 +135,7 @@ type Environment struct {
 	Running   *sync.WaitGroup // counts the sessions with running goroutines
 }
 
-// FirstKernel returns the kernel that every session has.
+// FirstKernel returns the kernel of a session whose caller chooses no kernelspec.
 func (s *Settings) FirstKernel() []cellhold.Kernel {
 	return []cellhold.Kernel{{ID: cellhold.KernelID(s.Kernel), Spec: s.Kernel, State: cellhold.KernelStarting}}
 }

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"time"
 
@@ -13,9 +14,11 @@ import (
 	"cellhold/internal/kernel"
 	"cellhold/internal/record"
 	"cellhold/internal/sandbox"
+	"cellhold/internal/session/paths"
 	"cellhold/internal/session/refold"
 	"cellhold/internal/session/snapshots"
 	"cellhold/internal/session/states"
+	"cellhold/internal/session/terms"
 )
 
 // MaxForks is the maximum number of forks in one call.
@@ -24,10 +27,10 @@ const MaxForks = 16
 // forkAtOnce is the number of forks that start at the same time. Each start uses most of a core.
 const forkAtOnce = 4
 
-// Fork creates n sessions that continue from the session's memory and files, as they are now or at a checkpoint.
-// An empty name means now. If one fork fails, none is created. The session itself continues, or stays
-// hibernated. base ends the goroutines of the forks. The caller must have reserved their slots.
-func (s *Session) Fork(ctx, base context.Context, n int, name string) ([]*Session, error) {
+// Fork creates sessions that continue from the session's memory and files, as they are now or at a checkpoint.
+// If one fork fails, none is created. The session itself continues, or stays hibernated. base ends the goroutines of
+// the forks. The caller must have checked the terms t, and reserved the slots of the forks.
+func (s *Session) Fork(ctx, base context.Context, t terms.Fork) ([]*Session, error) {
 	turn, err := s.states.Acquire(ctx)
 	if err != nil {
 		return nil, err
@@ -36,15 +39,15 @@ func (s *Session) Fork(ctx, base context.Context, n int, name string) ([]*Sessio
 	if err := turn.Begin(states.Fork); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), s.env.StartTimeout, errStartTimeout)
+	ctx, cancel := context.WithTimeoutCause(detach(ctx), s.env.StartTimeout, errStartTimeout)
 	defer cancel()
-	f := forking{parent: s, base: base}
-	drop, err := f.save(ctx, turn, name)
+	f := forking{parent: s, base: base, terms: t}
+	drop, err := f.save(ctx, turn, t.Checkpoint)
 	if err != nil {
 		return nil, err
 	}
 	defer drop()
-	made := make([]*Session, n)
+	made := make([]*Session, t.Count)
 	var g errgroup.Group
 	g.SetLimit(forkAtOnce)
 	for i := range made {
@@ -63,7 +66,7 @@ func (s *Session) Fork(ctx, base context.Context, n int, name string) ([]*Sessio
 		}
 		return nil, f.error(ctx, err)
 	}
-	s.slog.Info("session forked", "count", n)
+	s.slog.Info("session forked", "count", t.Count)
 	return made, nil
 }
 
@@ -71,6 +74,7 @@ func (s *Session) Fork(ctx, base context.Context, n int, name string) ([]*Sessio
 type forking struct {
 	parent *Session
 	base   context.Context   // context of the forks' goroutines
+	terms  terms.Fork        // of each fork
 	from   record.Checkpoint // the snapshot of the forks
 }
 
@@ -93,7 +97,7 @@ func (f *forking) save(ctx context.Context, turn *states.Turn, name string) (dro
 	rec := s.Record()
 	switch {
 	case name != "":
-		f.from, err = findCheckpoint(rec, name)
+		f.from, err = rec.FindCheckpoint(name)
 		return func() {}, err
 	case turn.Settled() == states.Hibernated:
 		f.from = s.sandboxes.present()
@@ -120,10 +124,11 @@ func (f *forking) make(ctx context.Context) (*Session, error) {
 // record returns the record of a fork.
 func (f *forking) record() record.Session {
 	rec, now, c := f.parent.Record(), time.Now().UTC(), f.from
+	f.terms.Apply(&rec, now)
 	rec.ID, rec.Parent = cellhold.NewSessionID(), f.parent.id
 	rec.State, rec.Created, rec.Used = cellhold.SessionStarting, now, now
 	rec.Sandbox = record.SandboxID(rec.ID, 0)
-	rec.Article = false // a user has only one session of the article's API
+	rec.Article, rec.Once = false, false // a user has only one session of the article's API, and the fork is no run
 	rec.Snapshot, rec.Boot, rec.Checkpoint, rec.Checkpoints = "", "", "", nil
 	rec.Kernels, rec.Packages, rec.Undone = slices.Clone(c.Kernels), c.Packages, c.Undone
 	return rec
@@ -173,7 +178,7 @@ func (f *forking) begin(ctx context.Context, child *Session) error {
 		return err
 	}
 	ev := record.NewEvent(cellhold.EventSessionForked, "", "", cellhold.SessionForkedContent{Parent: rec.Parent})
-	if err := child.sandboxes.commit(ctx, l, ev, func(r *record.Session, _ int64) { makeReady(r, l.Sandbox().ID()) }); err != nil {
+	if err := child.sandboxes.commit(ctx, l, ev, func(r *record.Session, _ int64) { terms.MakeReady(r, string(l.Sandbox().ID())) }); err != nil {
 		return err
 	}
 	child.sandboxes.attach(l)
@@ -193,9 +198,9 @@ func (f *forking) begin(ctx context.Context, child *Session) error {
 	return child.env.Registry.Add(child)
 }
 
-// DeleteUnfinishedFork deletes the records of a fork that an earlier server did not complete. No caller knows
-// the fork, and its history can be incomplete. Its sandbox is a stray.
-func DeleteUnfinishedFork(ctx context.Context, env *Environment, rec record.Session) error {
-	env.Logger.Info("deleting an unfinished fork", "session", rec.ID, "parent", rec.Parent)
-	return errors.Join(env.Store.DeleteSession(ctx, rec.ID), env.removeOutput(rec))
+// DeleteUnfinished deletes what an earlier server recorded of a fork that it did not complete, or of a run. No caller
+// knows the session, and its history can be incomplete. Its sandbox is a stray.
+func DeleteUnfinished(ctx context.Context, env *Environment, rec record.Session) error {
+	env.Logger.Info("deleting an unfinished session", "session", rec.ID, "parent", rec.Parent, "once", rec.Once)
+	return errors.Join(env.Store.DeleteSession(ctx, rec.ID), ignoreMissing(os.Remove(paths.Notebook(env.Home, rec))), env.removeOutput(rec))
 }

@@ -11,6 +11,8 @@ import (
 	"cellhold/internal/sandbox"
 	"cellhold/internal/session/snapshots"
 	"cellhold/internal/session/states"
+	"cellhold/internal/session/terms"
+	"cellhold/internal/session/undo"
 )
 
 // saveTimeout limits the time to save one sandbox. 1 GiB at 10 MB/s takes less.
@@ -20,7 +22,7 @@ const saveTimeout = 2 * time.Minute
 var errWatchEnds = cellhold.Errorf(cellhold.Unavailable, "The session was hibernated, which ends the watch. Watch again to resume the session.")
 
 // Hibernate saves the session to disk and frees its memory. The next use resumes it. If a call, a cell or a
-// command is running, the error is a Conflict. If the session is hibernated already, Hibernate does nothing.
+// command is running, the error is a Conflict. If the session is hibernated already, Hibernate only records the request.
 func (s *Session) Hibernate(ctx context.Context) error {
 	turn, err := s.states.Acquire(ctx)
 	if err != nil {
@@ -28,13 +30,12 @@ func (s *Session) Hibernate(ctx context.Context) error {
 	}
 	defer turn.Release()
 	if turn.Settled() == states.Hibernated {
-		return nil
+		return put(ctx, s, func(r *record.Session) { r.Idle = false })
 	}
 	return s.hibernate(ctx, turn, false)
 }
 
-// hibernate hibernates a ready session. idle says that no caller requested the hibernation: the session was
-// idle.
+// hibernate hibernates a ready session. idle says that the session was idle, and no caller requested the hibernation.
 //
 // The server can stop at any step without harm. Before step 5 records the session as hibernated, the next
 // server adopts the sandbox and removes the snapshot. After step 5, it uses the snapshot and destroys the
@@ -57,13 +58,14 @@ func (s *Session) hibernate(ctx context.Context, turn *states.Turn, idle bool) (
 		return err
 	}
 	defer free()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+	ctx, cancel := context.WithTimeout(detach(ctx), saveTimeout)
 	defer cancel()
 	begun := time.Now()
-	var undo undo
-	defer func() { undo.run(ctx, &err) }()
+	var steps undo.Steps
+	defer func() { steps.Run(ctx, saveTimeout, &err) }()
 	// 2. Update the session's output files and notebook on the host.
 	s.sandboxes.pullLast(ctx, l)
+	s.wires.Flush(ctx)
 	if err := s.notes.Flush(ctx); err != nil {
 		s.slog.Error("writing the notebook", "err", err)
 	}
@@ -72,16 +74,16 @@ func (s *Session) hibernate(ctx context.Context, turn *states.Turn, idle bool) (
 	if err := s.sandboxes.save(ctx, l, name, true); err != nil {
 		return err
 	}
-	undo.add(func(ctx context.Context) error { s.env.Registry.DropSnapshot(ctx, name); return nil })
+	steps.Add(func(ctx context.Context) error { s.env.Registry.DropSnapshot(ctx, name); return nil })
 	// 4. Detach from the sandbox.
 	if !s.sandboxes.detachLive(l, errWatchEnds) {
 		return cellhold.Errorf(cellhold.Conflict, "The session's sandbox ended while it was saved. Restart its kernel to get a new one.")
 	}
-	undo.add(func(ctx context.Context) error { return s.sandboxes.reattach(ctx, l) })
+	steps.Add(func(ctx context.Context) error { return s.sandboxes.reattach(ctx, l) })
 	// 5. Record the session as hibernated.
 	ev := record.NewEvent(cellhold.EventSessionHibernated, "", "", cellhold.SessionHibernatedContent{Idle: idle})
 	err = s.commit(ctx, ev, func(r *record.Session, _ int64) {
-		r.State, r.Snapshot, r.Boot = cellhold.SessionHibernated, name, l.Boot()
+		r.State, r.Snapshot, r.Boot, r.Idle = cellhold.SessionHibernated, name, l.Boot(), idle
 	})
 	if err != nil {
 		return err
@@ -119,21 +121,7 @@ func (b *sandboxes) save(ctx context.Context, l *live, name string, pause bool) 
 		defer cancel()
 		err = errors.Join(err, sb.Resume(clean))
 	}
-	return saveError(err)
-}
-
-// saveError returns the caller's error for a sandbox that could not be saved.
-func saveError(err error) error {
-	if m, ok := errors.AsType[*sandbox.SnapshotError](err); ok {
-		return cellhold.Wrap(cellhold.Unsupported, err, "The session cannot be saved, because this server could not restore it: %s. The session continues.", m.Reason)
-	}
-	if errors.Is(err, errors.ErrUnsupported) {
-		return cellhold.Wrap(cellhold.Unsupported, err, "The session cannot be saved: this server's driver does not support it. The session continues.")
-	}
-	if errors.Is(err, sandbox.ErrSpace) {
-		return cellhold.Wrap(cellhold.Exhausted, err, "The session cannot be saved: the server's disk is full. Free space on it. The session continues.")
-	}
-	return cellhold.Wrap(cellhold.Unavailable, err, "The session could not be saved. The session continues. The server's log has the reason.")
+	return snapshots.SaveError(err)
 }
 
 // reattach attaches to the paused sandbox of a session again, after a failed hibernation.
@@ -157,7 +145,7 @@ func (b *sandboxes) reattach(ctx context.Context, l *live) error {
 
 // Resume resumes a hibernated session. If the session is ready, Resume does nothing.
 func (s *Session) Resume(ctx context.Context) error {
-	turn, err := s.acquireReady(ctx)
+	turn, err := s.acquireReady(ctx, true)
 	if err != nil {
 		return err
 	}
@@ -177,7 +165,7 @@ func (s *Session) resume(ctx context.Context, turn *states.Turn) error {
 		return err
 	}
 	defer free()
-	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), s.env.StartTimeout, errStartTimeout)
+	ctx, cancel := context.WithTimeoutCause(detach(ctx), s.env.StartTimeout, errStartTimeout)
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()
 	begun := time.Now()
@@ -206,7 +194,7 @@ func (b *sandboxes) restoreHibernated(ctx context.Context) error {
 		b.filesKnown = true
 	}
 	ev := record.NewEvent(cellhold.EventSessionResumed, "", "", cellhold.SessionResumedContent{})
-	if err := b.commit(ctx, l, ev, func(r *record.Session, _ int64) { makeReady(r, l.Sandbox().ID()) }); err != nil {
+	if err := b.commit(ctx, l, ev, func(r *record.Session, _ int64) { terms.MakeReady(r, string(l.Sandbox().ID())) }); err != nil {
 		return err
 	}
 	b.attach(l)

@@ -2,11 +2,8 @@ package session
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 	"os"
 
-	"cellhold"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/session/paths"
 )
@@ -39,10 +36,4 @@ func (h HostFiles) NotebookPath() string {
 func (h HostFiles) Outputs() ([]guestapi.File, error) { return h.s.mirror.Files() }
 
 // OpenOutput opens an output file by its listed path. The caller must close it.
-func (h HostFiles) OpenOutput(name string) (*os.File, error) {
-	f, err := h.s.mirror.Open(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, cellhold.Errorf(cellhold.NotFound, "Output file %.200q not found in this session.", name)
-	}
-	return f, err
-}
+func (h HostFiles) OpenOutput(name string) (*os.File, error) { return h.s.mirror.Open(name) }

@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"cellhold"
@@ -16,7 +15,7 @@ const maxImport = 1000
 // Import adds the cells of a notebook to a session without cells, and returns their ids. With run it submits
 // the code cells in order, without their old outputs. If the session has cells, the error is a Conflict.
 func (s *Session) Import(ctx context.Context, n notebook.Notebook, run bool) ([]cellhold.CellID, error) {
-	turn, err := s.acquireReady(ctx)
+	turn, err := s.acquireReady(ctx, false)
 	if err != nil {
 		return nil, err
 	}
@@ -25,7 +24,7 @@ func (s *Session) Import(ctx context.Context, n notebook.Notebook, run bool) ([]
 	if err != nil {
 		return nil, err
 	}
-	if err := checkLanguage(n, k.State()); err != nil {
+	if err := n.CheckLanguage(k.State().Language); err != nil {
 		return nil, err
 	}
 	for _, err := range s.history.Cells(ctx) {
@@ -38,7 +37,7 @@ func (s *Session) Import(ctx context.Context, n notebook.Notebook, run bool) ([]
 	for i := range n.Cells {
 		c := &n.Cells[i]
 		c.Session, c.Kernel, c.Submitted = s.id, k.State().ID, time.Now().UTC()
-		if hasCode(*c) {
+		if notebook.HasCode(*c) {
 			code++
 		}
 	}
@@ -46,20 +45,6 @@ func (s *Session) Import(ctx context.Context, n notebook.Notebook, run bool) ([]
 		return nil, cellhold.Errorf(cellhold.Exhausted, "The notebook has %d code cells; at most %d can be queued. Import it without run, and submit the cells in parts.", code, maxImport)
 	}
 	return importCells(ctx, s, n.Cells, run)
-}
-
-// hasCode reports whether a cell has code to run.
-func hasCode(c cellhold.Cell) bool {
-	return c.Type == cellhold.CellCode && strings.TrimSpace(c.Code) != ""
-}
-
-// checkLanguage refuses a notebook in another language than the kernel's. It does not compare the
-// kernelspecs: on another machine a kernelspec of the same language can have another name.
-func checkLanguage(n notebook.Notebook, k cellhold.Kernel) error {
-	if n.Language == "" || strings.EqualFold(n.Language, k.Language) {
-		return nil
-	}
-	return cellhold.Errorf(cellhold.Unsupported, "The notebook's language is %.40q, the kernel's is %s. Create a session with a kernel for the notebook's language.", n.Language, k.Language)
 }
 
 // importCells records the cells in order. With run, it submits the cells that have code.
@@ -77,7 +62,7 @@ func importCells(ctx context.Context, s *Session, cells []cellhold.Cell, run boo
 		return err
 	}
 	for i := range cells {
-		if !run || !hasCode(cells[i]) {
+		if !run || !notebook.HasCode(cells[i]) {
 			waiting = append(waiting, &record.Cell{Cell: cells[i]})
 			ids = append(ids, cells[i].ID)
 			continue

@@ -9,15 +9,19 @@ import (
 	"cellhold/internal/attachment"
 	"cellhold/internal/record"
 	"cellhold/internal/session/states"
+	"cellhold/internal/session/terms"
 )
 
 // AddKernel starts another kernel and returns when it is idle. After an error it leaves nothing behind.
 func (s *Session) AddKernel(ctx context.Context, r attachment.KernelRequest) (cellhold.Kernel, error) {
-	turn, err := s.acquireReady(ctx)
+	turn, err := s.acquireReady(ctx, false)
 	if err != nil {
 		return cellhold.Kernel{}, err
 	}
 	defer turn.Release()
+	if err := terms.CheckDir(r.Dir); err != nil {
+		return cellhold.Kernel{}, err
+	}
 	l := s.sandboxes.current()
 	if l == nil {
 		return cellhold.Kernel{}, cellhold.Errorf(cellhold.Conflict, "The sandbox has ended. Restart the first kernel to get a new one.")
@@ -34,7 +38,7 @@ func (s *Session) AddKernel(ctx context.Context, r attachment.KernelRequest) (ce
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, s.env.StartTimeout, errStartTimeout)
 	defer cancel()
-	k := cellhold.Kernel{ID: id, Spec: r.Spec, State: cellhold.KernelStarting}
+	k := cellhold.Kernel{ID: id, Spec: r.Spec, Dir: r.Dir, Startup: r.Startup, State: cellhold.KernelStarting}
 	err = l.AddKernel(ctx, k, func() error {
 		return recordKernels(ctx, s, func(list []cellhold.Kernel) []cellhold.Kernel { return append(list, k) })
 	})
@@ -52,14 +56,14 @@ func (s *Session) AddKernel(ctx context.Context, r attachment.KernelRequest) (ce
 		return cellhold.Kernel{}, err
 	}
 	k = added.State()
-	k.Spec = r.Spec
+	k.Spec, k.Dir = r.Spec, r.Dir
 	return k, nil
 }
 
 // RemoveKernel ends a kernel: it interrupts the running cell and cancels the queued cells. The first kernel
 // cannot be removed, because the notebook on disk is its notebook.
 func (s *Session) RemoveKernel(ctx context.Context, id cellhold.KernelID) error {
-	turn, err := s.acquireReady(ctx)
+	turn, err := s.acquireReady(ctx, false)
 	if err != nil {
 		return err
 	}
@@ -91,9 +95,5 @@ func removeKernel(ctx context.Context, s *Session, l *live, id cellhold.KernelID
 
 // recordKernels records a changed list of kernels.
 func recordKernels(ctx context.Context, s *Session, f func([]cellhold.Kernel) []cellhold.Kernel) error {
-	rec := s.change(func(r *record.Session) { r.Kernels = f(slices.Clone(r.Kernels)) })
-	if err := s.env.Store.PutSession(ctx, rec); err != nil {
-		return cellhold.Wrap(cellhold.Unavailable, err, "The kernel could not be recorded. Check the free space on the server's disk.")
-	}
-	return nil
+	return put(ctx, s, func(r *record.Session) { r.Kernels = f(slices.Clone(r.Kernels)) })
 }

@@ -9,13 +9,14 @@ import (
 	"cellhold/internal/record"
 	"cellhold/internal/sandbox"
 	"cellhold/internal/session/states"
+	"cellhold/internal/session/terms"
 )
 
 // Restart replaces the process of a kernel and returns when it is idle. An empty id means the first kernel.
 // Variables are lost; files stay. A session whose sandbox ended or cannot be resumed gets a new sandbox with all
 // its kernels. Then only the files in /mnt/data/output stay.
 func (s *Session) Restart(ctx context.Context, id cellhold.KernelID) error {
-	turn, err := s.acquireReady(ctx)
+	turn, err := s.acquireReady(ctx, true)
 	if errors.Is(err, sandbox.ErrSnapshot) {
 		return replaceHibernated(ctx, s)
 	}
@@ -121,17 +122,11 @@ func replaceHibernated(ctx context.Context, s *Session) error {
 	}
 	ev := record.NewEvent(cellhold.EventSessionResumed, "", "", cellhold.SessionResumedContent{})
 	in := sandbox.ID(s.Record().Sandbox)
-	if err := s.commit(ctx, ev, func(r *record.Session, _ int64) { makeReady(r, in) }); err != nil {
+	if err := s.commit(ctx, ev, func(r *record.Session, _ int64) { terms.MakeReady(r, string(in)) }); err != nil {
 		s.sandboxes.destroy(ctx)
 		return err
 	}
 	turn.Commit()
 	s.env.Registry.DropSnapshot(ctx, rec.Snapshot)
 	return nil
-}
-
-// makeReady changes a record: the session is ready, with sandbox id.
-func makeReady(r *record.Session, id sandbox.ID) {
-	r.State, r.Snapshot, r.Boot = cellhold.SessionReady, "", ""
-	r.Sandbox, r.Used = string(id), time.Now().UTC()
 }

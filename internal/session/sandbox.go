@@ -71,6 +71,8 @@ func (b *sandboxes) origin(rec record.Session) (from string, installed []cellhol
 	switch {
 	case b.s.env.Templates == nil || rec.Template == "":
 		return "", nil
+	case (len(rec.Env) > 0 || rec.Dir != "") && first.Spec != attachment.PythonSpec: // only Python can change them in a running kernel
+		return "", nil
 	case len(rec.Secrets) > 0: // a kernel needs the placeholders of the secrets in its environment when it starts
 		return "", nil
 	case rec.Kernels[0].ID != first.ID || rec.Kernels[0].Spec != first.Spec:
@@ -215,7 +217,8 @@ func (b *sandboxes) findRootfs(rec record.Session) error {
 
 // connect connects to the agent of a sandbox. Goroutines start only with attach.
 func (b *sandboxes) connect(ctx context.Context, sb sandbox.Sandbox, r attachment.Request) (*live, error) {
-	o := attachment.Options{Session: b.s.id, Logger: b.s.slog, Log: b.s.log, Journal: b.s.env.Store, Mirror: b.s.mirror,
+	rec := b.s.Record()
+	o := attachment.Options{Dir: rec.Dir, Env: rec.Env, Session: b.s.id, Logger: b.s.slog, Log: b.s.log, Journal: b.s.env.Store, Mirror: b.s.mirror,
 		Packages: b.s.env.Packages, Tally: &b.s.tally, MaxUpload: b.s.env.MaxUpload,
 		CommandTimeout: b.s.env.CellTimeout, MaxCommandTimeout: b.s.env.MaxCellTimeout, Hooks: b.hooks()}
 	if b.s.env.Templates != nil {
@@ -275,6 +278,7 @@ func (b *sandboxes) attach(l *live) {
 	b.mu.Unlock()
 	l.Start()
 	b.s.wg.Go(func() { b.watch(l) })
+	b.s.wires.Attached(b.s.ctx, l.Attachment)
 }
 
 // commit records a change of the session that names the sandbox of l. If that fails, it destroys the sandbox.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cellhold"
@@ -12,6 +13,7 @@ import (
 	"cellhold/internal/command"
 	"cellhold/internal/history"
 	"cellhold/internal/kernel"
+	"cellhold/internal/memory"
 	"cellhold/internal/mirror"
 	"cellhold/internal/packages"
 	"cellhold/internal/record"
@@ -20,6 +22,7 @@ import (
 	"cellhold/internal/session/notes"
 	"cellhold/internal/session/paths"
 	"cellhold/internal/session/states"
+	"cellhold/internal/wire"
 )
 
 // Session is one session. Its methods can be called from any goroutine.
@@ -34,9 +37,11 @@ type Session struct {
 	mirror   *mirror.Mirror
 	displays *displays.Displays
 	idle     *idle.Timer
+	wires    *wire.Hub
 
-	tally packages.Tally // counts the package requests of code, across all sandboxes; a rollback does not reset it
-	keyed sync.Mutex     // held while a cell with a key is searched and submitted
+	tally    packages.Tally // counts the package requests of code, across all sandboxes; a rollback does not reset it
+	keyed    sync.Mutex     // held while a cell with a key is searched and submitted
+	expiring atomic.Bool    // Expire is running
 
 	sandboxes sandboxes
 
@@ -55,11 +60,12 @@ func newSession(env *Environment, rec record.Session, log *kernel.Log) *Session 
 	s := &Session{env: env, id: rec.ID, rec: rec, log: log, slog: l, states: states.New(states.State(rec.State))}
 	s.sandboxes.s = s
 	s.idle = idle.New(subject{s}, env.times())
-	s.history = history.New(history.Options{Session: rec.ID, Store: env.Store, Log: log, Record: s.Record,
+	s.history = history.New(history.Options{Session: rec.ID, Store: env.Store, Log: log, Record: s.Record, Logger: l,
 		Followers: func() history.Followers { return s.sandboxes.following() }})
 	s.notes = notes.New(s.HostFiles().writeNotebook, l)
 	s.displays = displays.New(displays.Options{Cells: s.history.Cells, Logger: l,
 		Put: env.Store.PutCell, Cell: s.sandboxes.storedCell})
+	s.wires = wire.New(wireSession{s}, rec.Owner, log, l)
 	s.mirror = mirror.New(env.Folders, paths.Output(env.Home, rec), string(rec.ID), rec.Limits.Output)
 	return s
 }
@@ -76,6 +82,7 @@ func (s *Session) run(base context.Context) {
 func (s *Session) stop(err error) {
 	s.once.Do(func() {
 		s.cancel()
+		s.wires.Close(err)
 		s.sandboxes.detach()
 		s.wg.Wait()
 		s.log.Close(err)
@@ -102,7 +109,7 @@ func (s *Session) Info() cellhold.Session {
 	for _, k := range rec.Kernels {
 		if follower, err := f.Kernel(k.ID); err == nil {
 			state := follower.State()
-			state.Spec = k.Spec
+			state.Spec, state.Dir, state.Startup = k.Spec, k.Dir, k.Startup
 			r.Kernels = append(r.Kernels, state)
 		}
 	}
@@ -201,7 +208,7 @@ func (s *Session) enter(ctx context.Context) (leave func(), err error) {
 	if in, err := s.states.TryEnter(); in || err != nil {
 		return s.states.Leave, err
 	}
-	turn, err := s.acquireReady(ctx)
+	turn, err := s.acquireReady(ctx, false)
 	if err != nil {
 		return nil, err
 	}
@@ -212,19 +219,20 @@ func (s *Session) enter(ctx context.Context) (leave func(), err error) {
 
 // enterInOrder is like enter for calls whose order counts: calls that had to wait enter one after the other,
 // in the order of their arrival.
-func (s *Session) enterInOrder(ctx context.Context) (leave func(), err error) {
+func enterInOrder(ctx context.Context, s *Session) (leave func(), err error) {
 	if in, err := s.states.TryEnter(); in || err != nil {
 		return s.states.Leave, err
 	}
-	turn, err := s.acquireReady(ctx) // callers get the turn in order
+	turn, err := s.acquireReady(ctx, false) // callers get the turn in order
 	if err != nil {
 		return nil, err
 	}
 	return turn.Release, nil
 }
 
-// acquireReady acquires the turn of a ready session. It first resumes a hibernated session.
-func (s *Session) acquireReady(ctx context.Context) (*states.Turn, error) {
+// acquireReady acquires the turn of a ready session. It first resumes a hibernated session. If only a request can
+// resume it, asked must be set.
+func (s *Session) acquireReady(ctx context.Context, asked bool) (*states.Turn, error) {
 	turn, err := s.states.Acquire(ctx)
 	if err != nil {
 		return nil, err
@@ -232,7 +240,11 @@ func (s *Session) acquireReady(ctx context.Context) (*states.Turn, error) {
 	switch state := turn.Settled(); state {
 	case states.Ready:
 	case states.Hibernated:
-		err = s.resume(ctx, turn)
+		if rec := s.Record(); !asked && rec.Resume == cellhold.ResumeOnRequest && rec.Paused(time.Now()) {
+			err = cellhold.Errorf(cellhold.Conflict, "The session is hibernated, and only a request to resume it resumes it. Send that request first.")
+		} else {
+			err = s.resume(ctx, turn)
+		}
 	default:
 		err = cellhold.Errorf(cellhold.Conflict, "The request is not possible: the session is %s.", state)
 	}
@@ -243,13 +255,13 @@ func (s *Session) acquireReady(ctx context.Context) (*states.Turn, error) {
 	return turn, nil
 }
 
-// cleanupTimeout limits the work after a failure or a cancelled request. The destruction of a sandbox with a fork
-// bomb took 4 s.
+// cleanupTimeout limits the work after a failure or a cancelled request. To destroy a sandbox with a fork bomb took 4 s.
 const cleanupTimeout = 30 * time.Second
 
 // cleanup returns a context with a deadline for work that must continue after ctx ended.
 func cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	return context.WithTimeout(detach(ctx), cleanupTimeout)
 }
 
 var errStartTimeout = errors.New("the start timed out")
+var detach = memory.Detach // for work that continues after its caller left

@@ -43,8 +43,8 @@ func (d *DB) AppendCommands(ctx context.Context, id cellhold.SessionID, evs []re
 func (d *DB) Command(ctx context.Context, id cellhold.SessionID, c cellhold.CommandID) (record.Command, error) {
 	const query = `SELECT c.crc, c.record FROM commands c JOIN sessions s ON s.key = c.session
 		WHERE s.id = ? AND c.command = ? AND s.erased = 0`
-	var sum int64
-	var b []byte
+	var sum column[int64]
+	var b column[[]byte]
 	err := d.read.QueryRowContext(ctx, query, id, c).Scan(&sum, &b)
 	if errors.Is(err, sql.ErrNoRows) {
 		return record.Command{}, cellhold.Errorf(cellhold.NotFound, "Command %s not found in session %s.", c, id)
@@ -52,14 +52,13 @@ func (d *DB) Command(ctx context.Context, id cellhold.SessionID, c cellhold.Comm
 	if err != nil {
 		return record.Command{}, fmt.Errorf("command %s: %w", c, outward(err))
 	}
-	return decodeCommand(id, c, sum, b)
+	return decodeCommand(id, c, sum.value, b.value)
 }
 
 // Commands yields the commands of a session in the order of their first records. For a damaged record it yields the id
 // and ErrDamaged, and continues. Any other error is the last item.
 func (d *DB) Commands(ctx context.Context, id cellhold.SessionID) iter.Seq2[record.Command, error] {
-	const query = `SELECT id, command, crc, record FROM commands WHERE id > ? AND id <= ? ORDER BY id LIMIT ?`
-	return records(ctx, d, id, query, "commands", decodeCommand)
+	return records(ctx, d, id, "commands", "command", decodeCommand, nil)
 }
 
 func decodeCommand(id cellhold.SessionID, c cellhold.CommandID, sum int64, b []byte) (record.Command, error) {

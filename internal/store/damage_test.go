@@ -5,11 +5,13 @@ import (
 	"cellhold"
 	"cellhold/internal/record"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -60,6 +62,159 @@ func TestDamagedEventsAndCellsAreReportedAndOthersAreRead(t *testing.T) {
 	}
 	if _, err := d.Cell(ctx, id, one.ID); !errors.Is(err, ErrDamaged) {
 		t.Errorf("read a damaged cell: got %v, want ErrDamaged", err)
+	}
+}
+
+// spoils are the ways in which the tests damage a value.
+var spoils = map[string]func([]byte) []byte{
+	"a flipped bit": func(b []byte) []byte { b[len(b)/2] ^= 1; return b },
+	"a short value": func(b []byte) []byte { return b[:len(b)/2] },
+	"zeros":         func(b []byte) []byte { clear(b); return b },
+	"no value":      func([]byte) []byte { return []byte{} },
+}
+
+// TestEachKindOfRecordIsReportedInItsPlace damages the second of three records, in each column.
+func TestEachKindOfRecordIsReportedInItsPlace(t *testing.T) {
+	columns := map[string][]string{
+		"sessions": {"record", "crc", "id"},
+		"cells":    {"record", "crc", "cell"},
+		"commands": {"record", "crc", "command"},
+		"events":   {"content", "crc", "time", "kernel", "cell", "type", "boot", "source"},
+	}
+	d := open(t, t.TempDir())
+	ids := threeOfEachKind(t, d)
+	for table, names := range columns {
+		for _, column := range names {
+			for how, spoil := range spoils {
+				t.Run(table+"."+column+" with "+how, func(t *testing.T) {
+					restore := spoilValue(t, d, table, column, spoil)
+					defer restore()
+					got := survivors(t, d, ids)
+					for kind, want := range map[string]string{"sessions": "ok ok ok", "cells": "ok ok ok", "commands": "ok ok ok", "events": "ok ok ok"} {
+						if kind == table {
+							want = "ok damaged ok"
+						}
+						if got[kind] != want {
+							t.Errorf("%s: got %q, want %q", kind, got[kind], want)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// threeOfEachKind records three sessions. The first one has three events, cells and commands.
+func threeOfEachKind(t *testing.T, d *DB) []cellhold.SessionID {
+	t.Helper()
+	ids := []cellhold.SessionID{put(t, d), put(t, d), put(t, d)}
+	for i := range 3 {
+		ev := stream(int64(i+1), "text")
+		ev.Kernel, ev.Cell, ev.Boot, ev.Source = "python3", "cabc", "boot", int64(i+1)
+		must(t, d.Append(t.Context(), ids[0], []record.Event{ev}))
+		must(t, d.PutCell(t.Context(), newCell(ids[0], "code")))
+		must(t, d.AppendCommands(t.Context(), ids[0], nil, record.Command{Command: cellhold.Command{ID: cellhold.NewCommandID(), Session: ids[0], Line: "ls"}}))
+	}
+	return ids
+}
+
+// spoilValue damages one column of the second row of a table. The returned function repairs it.
+func spoilValue(t *testing.T, d *DB, table, column string, spoil func([]byte) []byte) (restore func()) {
+	t.Helper()
+	ctx := t.Context()
+	var row int64
+	var value []byte
+	var whole any
+	must(t, d.write.conn.QueryRowContext(ctx, `SELECT rowid, `+column+`, CAST(`+column+` AS BLOB) FROM `+table+
+		` ORDER BY rowid LIMIT 1 OFFSET 1`).Scan(&row, &whole, &value))
+	write := func(v any) {
+		_, err := d.write.conn.ExecContext(ctx, `UPDATE `+table+` SET `+column+` = ? WHERE rowid = ?`, v, row)
+		must(t, err)
+	}
+	write(spoil(value))
+	return func() { write(whole) }
+}
+
+// survivors returns the state of all records, by kind.
+func survivors(t *testing.T, d *DB, ids []cellhold.SessionID) map[string]string {
+	t.Helper()
+	got := map[string][]string{}
+	note := func(kind, id string, err error) {
+		switch {
+		case err == nil:
+			got[kind] = append(got[kind], "ok")
+		case errors.Is(err, ErrDamaged) && id != "":
+			got[kind] = append(got[kind], "damaged")
+		default:
+			got[kind] = append(got[kind], err.Error())
+		}
+	}
+	for s, err := range d.Sessions(t.Context()) {
+		note("sessions", string(s.ID), err)
+	}
+	for c, err := range d.Cells(t.Context(), ids[0]) {
+		note("cells", string(c.ID), err)
+	}
+	for c, err := range d.Commands(t.Context(), ids[0]) {
+		note("commands", string(c.ID), err)
+	}
+	for e, err := range d.Read(t.Context(), ids[0], 0) {
+		note("events", strings.Repeat("x", int(e.Seq)), err)
+	}
+	texts := map[string]string{}
+	for kind, list := range got {
+		texts[kind] = strings.Join(list, " ")
+	}
+	return texts
+}
+
+func TestADamagedNameBecomesOneThatCanBeShown(t *testing.T) {
+	d := open(t, t.TempDir())
+	ids := threeOfEachKind(t, d)
+	spoilValue(t, d, "cells", "cell", func(b []byte) []byte { b[3] ^= 0x80; return b })
+	seen := map[cellhold.CellID]bool{}
+	for c := range d.Cells(t.Context(), ids[0]) {
+		seen[c.ID] = true
+	}
+	if !seen["unreadable2"] || len(seen) != 3 {
+		t.Errorf("got the cells %v, want unreadable2 and two others", seen)
+	}
+}
+
+func TestTheKeyOfADamagedCellIsStillTaken(t *testing.T) {
+	for _, column := range []string{"record", "cell", "crc"} {
+		for how, spoil := range spoils {
+			d := open(t, t.TempDir())
+			id := put(t, d)
+			must(t, d.PutCell(t.Context(), newCell(id, "other")))
+			c := newCell(id, "code")
+			c.Key = "key"
+			must(t, d.PutCell(t.Context(), c))
+			spoilValue(t, d, "cells", column, spoil)
+			if _, err := d.CellByKey(t.Context(), id, "key"); !errors.Is(err, ErrDamaged) {
+				t.Errorf("%s of the %s: got %v, want ErrDamaged", how, column, err)
+			}
+		}
+	}
+}
+
+func TestACopyLacksOnlyTheDamagedRecords(t *testing.T) {
+	d := open(t, t.TempDir())
+	ids := threeOfEachKind(t, d)
+	for table, column := range map[string]string{"cells": "record", "commands": "record", "events": "content"} {
+		spoilValue(t, d, table, column, spoils["a flipped bit"])
+	}
+	must(t, d.Copy(t.Context(), ids[0], ids[2], 3, time.Now()))
+	got := survivors(t, d, []cellhold.SessionID{ids[2]})
+	if got["events"] != "ok ok ok" || got["cells"] != "ok ok" || got["commands"] != "ok ok" {
+		t.Errorf("got %v, want three events, two cells and two commands", got)
+	}
+	var types []cellhold.EventType
+	for e := range d.Read(t.Context(), ids[2], 0) {
+		types = append(types, e.Type)
+	}
+	if diff := cmp.Diff([]cellhold.EventType{"stream", cellhold.EventRecordDamaged, "stream"}, types); diff != "" {
+		t.Errorf("types of the copied events (-want +got):\n%s", diff)
 	}
 }
 
@@ -206,6 +361,53 @@ func TestSessionsCanBeDeletedOnAFullDisk(t *testing.T) {
 	must(t, d.Append(ctx, small, []record.Event{stream(1, strings.Repeat("x", 1<<20))}))
 	if info, err := os.Stat(filepath.Join(dir, reserveName)); err != nil || info.Size() != reserveBytes {
 		t.Errorf("got a reserve of %d bytes, %v; want %d", info.Size(), err, reserveBytes)
+	}
+}
+
+// TestTheStoreOpensOnAFullDiskAndSessionsCanBeDeleted: another program filled the disk while no server ran.
+func TestTheStoreOpensOnAFullDiskAndSessionsCanBeDeleted(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64m"); err != nil {
+		t.Skip("a small file system cannot be mounted here (needs root):", err)
+	}
+	t.Cleanup(func() { must(t, unix.Unmount(dir, 0)) })
+	d := open(t, dir)
+	ctx, big, small := t.Context(), put(t, d), put(t, d)
+	fillSession(t, d, big, 100, 100_000)
+	must(t, d.Close())
+	fillDisk(t, filepath.Join(dir, "filler"))
+
+	var log bytes.Buffer
+	d, err := Open(ctx, Options{Dir: dir, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	must(t, err)
+	t.Cleanup(func() { must(t, d.Close()) })
+	if n := strings.Count(log.String(), "the disk is full"); n != 1 {
+		t.Errorf("the log says %d times that the disk is full, want once:\n%s", n, &log)
+	}
+	if got := sessions(t, d); len(got) != 2 {
+		t.Errorf("got sessions %v, want 2", got)
+	}
+	if err := appendUntilFull(t, d, small, 10_000); cellhold.KindOf(err) != cellhold.Unavailable {
+		t.Fatalf("append to a full disk: got %v, want kind unavailable", err)
+	}
+	must(t, d.DeleteSession(ctx, big)) // a part of the reserve is left for this
+	must(t, d.PutCell(ctx, newCell(small, strings.Repeat("x", 100_000))))
+}
+
+// fillDisk writes a file until the disk has no space.
+func fillDisk(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.Create(path)
+	must(t, err)
+	defer f.Close()
+	for _, size := range []int{1 << 20, 1} {
+		for block := make([]byte, size); err == nil; {
+			_, err = f.Write(block)
+		}
+		if !errors.Is(err, unix.ENOSPC) {
+			t.Fatalf("fill the disk: got %v, want %v", err, unix.ENOSPC)
+		}
+		err = nil
 	}
 }
 

@@ -6,8 +6,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-
-	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // A deletion lets other writers write after each step. Each step ends at one of these limits, so that an append waits for
@@ -147,5 +145,3 @@ func (d *DB) vacuum(ctx context.Context) error {
 	}
 	return nil
 }
-
-func isFull(err error) bool { return isCode(err, sqlite3.SQLITE_FULL) }

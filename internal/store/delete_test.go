@@ -4,6 +4,7 @@ import (
 	"cellhold"
 	"cellhold/internal/record"
 	"context"
+	"iter"
 	"os"
 	"path/filepath"
 	"strings"
@@ -100,6 +101,52 @@ func TestAnIncompleteDeletionIsCompletedAtTheNextStart(t *testing.T) {
 		must(t, d.read.QueryRowContext(t.Context(), `SELECT count(*) FROM `+table).Scan(&n))
 		if n != 0 {
 			t.Errorf("got %d rows in %s, want 0", n, table)
+		}
+	}
+}
+
+func TestAReadThatADeletionCutsEndsWithAnError(t *testing.T) {
+	for name, test := range map[string]struct {
+		fill func(t *testing.T, d *DB, id cellhold.SessionID)
+		read func(d *DB, id cellhold.SessionID) iter.Seq[error]
+	}{
+		"many events": {
+			func(t *testing.T, d *DB, id cellhold.SessionID) { fillSession(t, d, id, 2*batchRows, 1) },
+			func(d *DB, id cellhold.SessionID) iter.Seq[error] { return errorsOf(d.Read(t.Context(), id, 0)) },
+		},
+		"large cells": {
+			func(t *testing.T, d *DB, id cellhold.SessionID) {
+				must(t, d.PutCell(t.Context(), page(id, 2*large)))
+				must(t, d.PutCell(t.Context(), page(id, 2*large)))
+			},
+			func(d *DB, id cellhold.SessionID) iter.Seq[error] { return errorsOf(d.Cells(t.Context(), id)) },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := open(t, t.TempDir())
+			id := put(t, d)
+			test.fill(t, d, id)
+			n, last := 0, error(nil)
+			for err := range test.read(d, id) {
+				if n++; n == 1 {
+					must(t, d.DeleteSession(t.Context(), id))
+				}
+				last = err
+			}
+			if cellhold.KindOf(last) != cellhold.NotFound {
+				t.Errorf("after %d items, the last error is %v, want NotFound", n, last)
+			}
+		})
+	}
+}
+
+// errorsOf yields the errors of a read.
+func errorsOf[T any](items iter.Seq2[T, error]) iter.Seq[error] {
+	return func(yield func(error) bool) {
+		for _, err := range items {
+			if !yield(err) {
+				return
+			}
 		}
 	}
 }

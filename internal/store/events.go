@@ -33,10 +33,11 @@ func (d *DB) Append(ctx context.Context, id cellhold.SessionID, evs []record.Eve
 	if len(evs) == 0 && len(cells) == 0 {
 		return nil
 	}
-	records, err := encodeCells(cells)
+	records, done, err := d.encodeCells(ctx, cells)
 	if err != nil {
 		return fmt.Errorf("append to session %s: %w", id, err)
 	}
+	defer done()
 	err = d.write.transact(ctx, id, func(ctx context.Context, h *head) error {
 		for i, c := range cells {
 			if err := d.write.storeCell(ctx, h, id, c, records[i]); err != nil {
@@ -84,17 +85,24 @@ func (w *writer) append(ctx context.Context, h *head, id cellhold.SessionID, evs
 	return nil
 }
 
+// smallEvents selects events, and the contents of those whose contents are not large.
+var smallEvents = fmt.Sprintf(`SELECT id, time, kernel, cell, type, boot, source, crc, length(content),
+	CASE WHEN length(content) <= %d THEN content END FROM events`, large)
+
+// oneEvent selects one event with its content.
+const oneEvent = `SELECT id, time, kernel, cell, type, boot, source, crc, length(content), content FROM events WHERE id = ?`
+
 // Read yields the events with numbers above after, in order, up to the newest. It holds no connection while the consumer
-// works. For a damaged event it yields the number and ErrDamaged, and continues. Any other error is the last item.
+// works. For a damaged event it yields the number and ErrDamaged, and continues. Any other error is the last item. A large
+// content takes a share of the memory for large records, until the consumer continues. The consumer must not read other
+// records in this time.
 func (d *DB) Read(ctx context.Context, id cellhold.SessionID, after int64) iter.Seq2[record.Event, error] {
-	return d.events(ctx, `SELECT id, time, kernel, cell, type, boot, source, crc, content
-		FROM events WHERE id > ? AND id <= ? ORDER BY id LIMIT ?`, id, after)
+	return d.events(ctx, smallEvents+` WHERE id > ? AND id <= ? ORDER BY id LIMIT ?`, id, after)
 }
 
 // ReadType is like Read, for events of one type. It does not read the contents of other events.
 func (d *DB) ReadType(ctx context.Context, id cellhold.SessionID, t cellhold.EventType, after int64) iter.Seq2[record.Event, error] {
-	return d.events(ctx, `SELECT id, time, kernel, cell, type, boot, source, crc, content
-		FROM events WHERE id > ? AND id <= ? AND type = ? ORDER BY id LIMIT ?`, id, after, string(t))
+	return d.events(ctx, smallEvents+` WHERE id > ? AND id <= ? AND type = ? ORDER BY id LIMIT ?`, id, after, string(t))
 }
 
 // events yields the events that a query finds with numbers above after. more has further arguments of the query.
@@ -107,33 +115,47 @@ func (d *DB) events(ctx context.Context, query string, id cellhold.SessionID, af
 		}
 		low, high := span(key)
 		next := low | min(max(after, 0), maxNumber)
-		pages(yield, func() (batch[record.Event], error) {
+		pages(ctx, d.budget(ctx), yield, d.deleted(ctx, id), func() (batch[record.Event], error) {
 			args := append(append([]any{next, high}, more...), batchRows)
-			return fill(ctx, d.read, query, args, func(rows *sql.Rows) (record.Event, int, error) {
-				e, err := scanEvent(rows, id, &next)
-				return e, len(e.Content), err
+			return fill(ctx, d.read, query, args, func(rows *sql.Rows) (it item[record.Event], n int, err error) {
+				if it.value, it.size, err = scanEvent(rows.Scan, id, &next); it.size == 0 {
+					return it, len(it.value.Content), err
+				}
+				row, size := next, it.size
+				it.load = func(ctx context.Context, _ int64) (record.Event, int64, error) { // an event does not grow
+					var again int64
+					e, _, err := scanEvent(d.read.QueryRowContext(ctx, oneEvent, row).Scan, id, &again)
+					return e, size, err
+				}
+				return it, int(it.size), err
 			})
 		})
 	}
 }
 
-// scanEvent reads one row and sets next to its id.
-func scanEvent(rows *sql.Rows, id cellhold.SessionID, next *int64) (e record.Event, err error) {
-	var nanos, sum int64
-	var of string
-	err = rows.Scan(next, &nanos, &e.Kernel, &of, &e.Type, &e.Boot, &e.Source, &sum, (*[]byte)(&e.Content))
+// scanEvent reads one row and sets next to its id. If the row is without its large content, scanEvent returns the size of
+// the content.
+func scanEvent(scan func(...any) error, id cellhold.SessionID, next *int64) (e record.Event, absent int64, err error) {
+	var nanos, source, sum, size column[int64]
+	var kernel, of, kind, boot column[string]
+	var content column[[]byte]
+	err = scan(next, &nanos, &kernel, &of, &kind, &boot, &source, &sum, &size, &content)
 	if err != nil {
-		return e, err
+		return e, 0, err
 	}
-	e.Seq, e.Time = number(*next), fromNanos(nanos)
-	setSubject(&e, of)
-	if eventSum(id, &e) != sum {
-		return record.Event{Event: cellhold.Event{Seq: e.Seq}}, fmt.Errorf("event %d of session %s: %w", e.Seq, id, ErrDamaged)
+	e.Seq, e.Time, e.Kernel = number(*next), fromNanos(nanos.value), cellhold.KernelID(kernel.value)
+	e.Type, e.Boot, e.Source, e.Content = cellhold.EventType(kind.value), boot.value, source.value, content.value
+	setSubject(&e, of.value)
+	if size.value > large && e.Content == nil {
+		return e, size.value, nil
+	}
+	if eventSum(id, &e) != sum.value {
+		return record.Event{Event: cellhold.Event{Seq: e.Seq}}, 0, fmt.Errorf("event %d of session %s: %w", e.Seq, id, ErrDamaged)
 	}
 	if e.Type == suspendedEvent {
 		e.Type = cellhold.EventSessionHibernated
 	}
-	return e, nil
+	return e, 0, nil
 }
 
 // Tail returns the number of the session's newest event, or 0, and the bytes of the contents of all events. SQLite reads the
@@ -169,6 +191,21 @@ func (d *DB) key(ctx context.Context, id cellhold.SessionID) (key int64, err err
 		return 0, nil
 	}
 	return key, outward(err)
+}
+
+// deleted returns a function that returns an error if the session was deleted.
+func (d *DB) deleted(ctx context.Context, id cellhold.SessionID) func() error {
+	return func() error {
+		key, err := d.key(ctx, id)
+		if err == nil && key == 0 {
+			err = errDeleted(id)
+		}
+		return err
+	}
+}
+
+func errDeleted(id cellhold.SessionID) error {
+	return cellhold.Errorf(cellhold.NotFound, "Session %s was deleted.", id)
 }
 
 // toNanos and fromNanos map the zero time to 0: it cannot be expressed in nanoseconds since 1970.

@@ -12,8 +12,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lock locks the file for this process. If another process holds the lock, the error has its id, which is the content of
-// the file. The kernel releases the lock when the process ends, so a crash leaves no lock behind.
+// Lock locks the store in a directory, and opens no database. The lock ends with Close, or with this process. If another
+// server has the store open, the error is a Conflict.
+func Lock(dir string) (io.Closer, error) {
+	f, err := lock(filepath.Join(dir, lockName))
+	if err != nil {
+		return nil, err
+	}
+	_ = sign(f) // on a full disk the file has an older id, which only an error text uses
+	return f, nil
+}
+
+// lock locks the file for this process, which must then sign it. If another process holds the lock, the error has its id,
+// which is the content of the file. The kernel releases the lock when the process ends, so a crash leaves no lock behind.
 func lock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
@@ -22,9 +33,6 @@ func lock(path string) (*os.File, error) {
 	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		err = inUse(f)
-	}
-	if err == nil {
-		err = sign(f)
 	}
 	if err != nil {
 		f.Close()
@@ -39,6 +47,7 @@ func inUse(f *os.File) error {
 		strings.TrimSpace(string(owner)), filepath.Dir(f.Name()))
 }
 
+// sign writes the id of this process into the lock file.
 func sign(f *os.File) error {
 	if err := f.Truncate(0); err != nil {
 		return err

@@ -91,12 +91,18 @@ func outward(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case isCode(err, sqlite3.SQLITE_FULL):
+	case isFull(err):
 		return cellhold.Wrap(cellhold.Unavailable, err, "The server's disk is full, so nothing was recorded. Free space on it.")
 	case isCode(err, sqlite3.SQLITE_CORRUPT), isCode(err, sqlite3.SQLITE_NOTADB):
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return err
+}
+
+// isFull reports whether err says that the disk is full. SQLite has an error of its own for the file -shm.
+func isFull(err error) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return isCode(err, sqlite3.SQLITE_FULL) || ok && e.Code() == sqlite3.SQLITE_IOERR_SHMSIZE
 }
 
 // isCode reports whether err is an SQLite error with this primary code.

@@ -4,7 +4,8 @@
 // Acknowledged writes survive a crash of the server, but not a power failure: see the note on synchronous in sqlite.go. A
 // damaged record is reported and never returned. Readers never block a writer.
 //
-// The only lock is the writer's turn (writer.go). Readers need none.
+// The only lock is the writer's turn (writer.go). Readers need none. A large record waits for a share of the memory for
+// large records (batch.go), or for its turn to be encoded (records.go), before it waits for the writer's turn.
 package store
 
 import (
@@ -15,6 +16,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+
+	"cellhold/internal/memory"
 )
 
 // File names in Options.Dir. SQLite adds the suffixes -wal and -shm to the first one for its own files.
@@ -37,6 +40,10 @@ type DB struct {
 	reserve reserve
 	write   *writer
 	read    *sql.DB
+	// requests and server are the budgets for large records that are read at the same time: see budget.
+	requests, server *memory.Budget
+	// encoding has capacity 1. It is held while a large record is encoded and stored.
+	encoding chan struct{}
 }
 
 // Open opens the store in o.Dir. It creates the store if there is none, and updates its schema. If another server has the
@@ -45,7 +52,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if o.Dir == "" {
 		return nil, errors.New("store: Options.Dir is empty")
 	}
-	d := &DB{log: o.Logger}
+	d := &DB{log: o.Logger, requests: memory.New(requestBudget), server: memory.New(serverBudget), encoding: make(chan struct{}, 1)}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
@@ -66,6 +73,13 @@ func (d *DB) open(ctx context.Context, dir string) (err error) {
 	if d.lock, err = lock(filepath.Join(dir, lockName)); err != nil {
 		return err
 	}
+	d.reserve = reserve(filepath.Join(dir, reserveName))
+	if d.reserve.releaseToOpen() {
+		d.log.Warn("the disk is full; the server starts with its reserve of disk space; delete sessions or other files", "home", dir)
+	}
+	if err := sign(d.lock); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
 	path := filepath.Join(dir, fileName)
 	if err := private(path); err != nil {
 		return fmt.Errorf("store: %w", err)
@@ -73,7 +87,6 @@ func (d *DB) open(ctx context.Context, dir string) (err error) {
 	if err := d.connect(ctx, path); err != nil {
 		return err
 	}
-	d.reserve = reserve(filepath.Join(dir, reserveName))
 	if err := d.reserve.fill(); err != nil {
 		d.log.Warn("cannot reserve disk space for deletions", "error", err)
 	}

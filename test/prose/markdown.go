@@ -8,8 +8,8 @@ type Paragraph struct {
 	Text string
 }
 
-// Markdown returns the paragraphs, list items, headings and table cells of a Markdown file. Code blocks and
-// HTML comments are left out.
+// Markdown returns the paragraphs, list items, headings and table cells of a Markdown file. Code blocks, and lines that
+// begin with <, are left out.
 func Markdown(text string) (list []Paragraph) {
 	var now Paragraph
 	flush := func() {

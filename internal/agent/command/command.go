@@ -22,7 +22,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -62,12 +61,18 @@ type Spec struct {
 // Spawner starts processes.
 type Spawner interface {
 	// Spawn starts a command. After an error, no process of the command remains. The error is fs.ErrNotExist
-	// if the program does not exist.
+	// if the program does not exist, and ErrDir if the process cannot enter its directory.
 	Spawn(s Spec) (Process, error)
 }
 
+// ErrDir says that a process cannot enter its directory.
+var ErrDir = errors.New("enter the directory")
+
 // Process is the process of a command. Its methods are safe for concurrent use.
 type Process interface {
+	// PID returns the id of the process in the sandbox.
+	PID() int
+
 	// Input returns the standard input of the process, or its terminal. Close ends a write in progress.
 	Input() io.WriteCloser
 
@@ -213,6 +218,16 @@ func (c *Commands) Start(id cellhold.CommandID, r guestapi.StartCommand) (fresh 
 	return true, nil
 }
 
+// PID returns the process id of a command, or 0 if the command has no process or its end is acknowledged.
+func (c *Commands) PID(id cellhold.CommandID) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if x := c.byID[id]; x != nil && x.proc != nil {
+		return x.proc.PID()
+	}
+	return 0
+}
+
 // checkLimits fails if no more commands can be started. The caller must hold mu.
 func (c *Commands) checkLimits() error {
 	if c.ctx == nil || c.ctx.Err() != nil {
@@ -265,9 +280,13 @@ func notStarted(r guestapi.StartCommand, err error) cellhold.CommandDoneContent 
 		d.Code = exitNotFound
 	}
 	d.Cause = fmt.Sprintf("The command could not be started: %v.", err)
-	if info, statErr := os.Stat(r.Dir); r.Dir != "" && (statErr != nil || !info.IsDir()) {
+	switch {
+	case errors.Is(err, ErrDir) && errors.Is(err, fs.ErrNotExist):
 		d.Code, d.Cause = exitCannot, fmt.Sprintf("The command could not be started: the directory %s does not exist.", r.Dir)
-	} else if r.Dir != "" {
+	case errors.Is(err, ErrDir):
+		reason, _ := errors.AsType[syscall.Errno](err)
+		d.Code, d.Cause = exitCannot, fmt.Sprintf("The command could not be started: its process cannot enter the directory %s: %v.", r.Dir, reason)
+	case r.Dir != "":
 		d.Cause = fmt.Sprintf("The command could not be started in %s: %v.", r.Dir, err)
 	}
 	return d

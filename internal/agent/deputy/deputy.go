@@ -3,8 +3,9 @@
 // The agent is root in the guest. User code can change paths at any time, so root must not open them. The agent
 // starts a deputy process with the rights of the kernels' user, and passes requests on to it. User code
 // has the same user, so it can kill, stop and take over the deputy. It gains nothing by that: the deputy
-// has only the rights of user code, and the host trusts both equally little. A deputy that ended or does
-// not answer is replaced, and its requests fail with an error that says so.
+// has only the rights of user code, and the host trusts both equally little. A deputy that ended or is
+// silent is replaced, and its requests fail with an error that says so. Any other failure ends only its own request,
+// because the deputy handles several requests at the same time.
 //
 // The agent and the deputy share one socket, over which the agent sends a new connection for each request.
 // The socket has no name, so no other process can connect.
@@ -27,6 +28,7 @@ import (
 	"syscall"
 	"time"
 
+	"cellhold/internal/agent/upload"
 	"cellhold/internal/guestapi"
 )
 
@@ -124,7 +126,7 @@ func (w *worker) end() {
 	})
 }
 
-// ServeHTTP passes a request on.
+// ServeHTTP passes a request on. Requests with a body must come through upload.Handler.
 func (p *Proxy) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w, err := p.acquire()
 	if err != nil {
@@ -133,16 +135,24 @@ func (p *Proxy) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer p.release(w)
+	c := &call{in: r}
 	if r.Method == http.MethodGet {
-		timer := time.AfterFunc(p.o.Stall, func() { p.drop(w) })
-		defer timer.Stop()
-		r = r.WithContext(context.WithValue(r.Context(), timerKey{}, timer))
+		c.timer = time.AfterFunc(p.o.Stall, func() { p.drop(w) })
+		defer c.timer.Stop()
 	}
-	w.proxy.ServeHTTP(rw, r)
+	w.proxy.ServeHTTP(rw, r.WithContext(context.WithValue(r.Context(), callKey{}, c)))
 }
 
-// timerKey is the context key of the timer that runs until an answer begins.
-type timerKey struct{}
+// call is one request in progress.
+type call struct {
+	in    *http.Request
+	timer *time.Timer // runs until the answer begins; nil if the request can take longer
+}
+
+type callKey struct{}
+
+// callOf returns the call of a request to the deputy.
+func callOf(r *http.Request) *call { return r.Context().Value(callKey{}).(*call) }
 
 // acquire returns the deputy, and starts one if there is none.
 func (p *Proxy) acquire() (*worker, error) {
@@ -272,7 +282,7 @@ func (c *patient) Write(b []byte) (int, error) {
 // guard bounds the silence of a deputy during an answer. It refuses answers that would change the protocol
 // of the connection.
 func (p *Proxy) guard(w *worker, r *http.Response) error {
-	if timer, ok := r.Request.Context().Value(timerKey{}).(*time.Timer); ok {
+	if timer := callOf(r.Request).timer; timer != nil {
 		timer.Stop()
 	}
 	if r.StatusCode < 200 {
@@ -296,14 +306,33 @@ func (g *guarded) Read(b []byte) (int, error) {
 	return g.ReadCloser.Read(b)
 }
 
-// failed answers a request that got no answer. It ends the deputy if it is still alive.
+// failed answers a request that got no answer. It ends the deputy if it is silent. It does not end a healthy deputy,
+// because other requests would fail too.
 func (p *Proxy) failed(w *worker, rw http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil {
-		return // the caller has given up
+	if r.Context().Err() != nil || upload.Broken(callOf(r).in) {
+		panic(http.ErrAbortHandler) // the caller has given up
 	}
 	p.o.Logger.Warn("deputy does not answer", "error", err)
-	p.drop(w)
+	if silent(err) || !w.accepts(p.o.Accept) {
+		p.drop(w)
+	}
 	refuse(rw, "The process that works on files in the sandbox was ended or stopped, possibly by the session's code. Try again: a new one will be started.")
+}
+
+// silent reports whether an error says that a deputy does not react.
+func silent(err error) bool {
+	late, ok := errors.AsType[net.Error](err)
+	return ok && late.Timeout()
+}
+
+// accepts reports whether the deputy can get another connection. A deputy that has ended cannot.
+func (w *worker) accepts(stall time.Duration) bool {
+	conn, err := w.dial(stall)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
 }
 
 func refuse(rw http.ResponseWriter, sentence string) {

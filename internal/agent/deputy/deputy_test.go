@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"cellhold/internal/agent/upload"
 )
 
 // local is a deputy that runs in the test's process.
@@ -38,7 +40,7 @@ func start(t *testing.T, o Options, h http.Handler) (url string, started *atomic
 		}
 		mine := os.NewFile(uintptr(fd), "control")
 		l := &local{done: make(chan struct{})}
-		server := &http.Server{Handler: h}
+		server := &http.Server{Handler: upload.Handler(h)}
 		conn, err := asConn(mine)
 		if err != nil {
 			return nil, err
@@ -54,7 +56,7 @@ func start(t *testing.T, o Options, h http.Handler) (url string, started *atomic
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := httptest.NewServer(p)
+	s := httptest.NewServer(upload.Handler(p))
 	t.Cleanup(func() { s.Close(); p.Close() })
 	return s.URL, started
 }
@@ -130,6 +132,104 @@ func TestAnAnswerThatStopsInTheMiddleIsAnError(t *testing.T) {
 	if _, body := get(t, url); !strings.Contains(body, "EOF") {
 		t.Errorf("the answer ended without an error: %q", body)
 	}
+}
+
+// download is a download in progress. The handler held serves it.
+type download struct {
+	res  *http.Response
+	rest chan struct{} // closed when the second half can be sent
+}
+
+// held serves a download at /download, in two halves, and everything else with other.
+func held(rest chan struct{}, other http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/download" {
+			other(w, r)
+			return
+		}
+		io.WriteString(w, "half")
+		http.NewResponseController(w).Flush()
+		<-rest
+		io.WriteString(w, "whole")
+	})
+}
+
+// begin starts a download and reads its first half.
+func begin(t *testing.T, url string, rest chan struct{}) *download {
+	t.Helper()
+	res, err := http.Get(url + "/download")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { res.Body.Close() })
+	if _, err := io.ReadFull(res.Body, make([]byte, 4)); err != nil {
+		t.Fatal(err)
+	}
+	return &download{res, rest}
+}
+
+// finish checks that the download is complete, and that one deputy did all work.
+func (d *download) finish(t *testing.T, started *atomic.Int32) {
+	t.Helper()
+	close(d.rest)
+	if b, err := io.ReadAll(d.res.Body); string(b) != "whole" || err != nil {
+		t.Errorf("the download ended with %q, %v; want whole, no error", b, err)
+	}
+	if started.Load() != 1 {
+		t.Errorf("%d deputies were started, want 1", started.Load())
+	}
+}
+
+func TestRefusedUploadsGetTheirRefusalAndDownloadsContinue(t *testing.T) {
+	rest := make(chan struct{})
+	url, started := start(t, Options{}, held(rest, func(w http.ResponseWriter, r *http.Request) {
+		io.CopyN(io.Discard, r.Body, 4<<10)
+		http.Error(w, "no archive", http.StatusUnprocessableEntity)
+	}))
+	d := begin(t, url, rest)
+	client := &http.Client{Transport: &http.Transport{ExpectContinueTimeout: time.Minute}}
+	defer client.CloseIdleConnections()
+	rubbish := make([]byte, 1<<20)
+	for i := range 60 {
+		req, _ := http.NewRequest(http.MethodPut, url+"/archive", bytes.NewReader(rubbish))
+		req.Header.Set("Expect", "100-continue")
+		res, err := client.Do(req)
+		if err != nil {
+			t.Fatalf("upload %d got no answer: %v", i, err)
+		}
+		if res.Body.Close(); res.StatusCode != http.StatusUnprocessableEntity {
+			t.Fatalf("upload %d got the status %d, want 422", i, res.StatusCode)
+		}
+	}
+	d.finish(t, started)
+}
+
+func TestAFailedRequestDoesNotEndTheDeputy(t *testing.T) {
+	rest, reading := make(chan struct{}), make(chan struct{})
+	url, started := start(t, Options{}, held(rest, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/abort" {
+			panic(http.ErrAbortHandler)
+		}
+		io.ReadFull(r.Body, make([]byte, 1))
+		reading <- struct{}{}
+		io.Copy(io.Discard, r.Body)
+		reading <- struct{}{}
+	}))
+	d := begin(t, url, rest)
+	for range 20 { // senders that leave in the middle of an upload
+		conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(conn, "PUT /x HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nbegin")
+		<-reading
+		conn.Close()
+		<-reading
+	}
+	if status, body := get(t, url+"/abort"); status != http.StatusServiceUnavailable {
+		t.Errorf("a request whose connection broke got %d %s, want 503", status, body)
+	}
+	d.finish(t, started)
 }
 
 func TestADeputyThatCannotStartIsReported(t *testing.T) {

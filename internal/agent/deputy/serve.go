@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"os"
 	"syscall"
+
+	"cellhold/internal/agent/upload"
 )
 
 // controlFD is the descriptor of the socket that a deputy shares with the agent.
@@ -32,7 +34,7 @@ func ServeFile(f *os.File, h http.Handler) error {
 		control.Close()
 		return errors.New("the descriptor is not a unix socket")
 	}
-	server := &http.Server{Handler: h}
+	server := &http.Server{Handler: upload.Handler(h)}
 	defer server.Close()
 	err = server.Serve(&listener{control: unix})
 	if errors.Is(err, net.ErrClosed) {

@@ -55,7 +55,11 @@ func makeDirs(p string) (undo func(), err error) {
 		missing = append(missing, dir)
 	}
 	for i := len(missing) - 1; i >= 0; i-- {
-		if err := os.Mkdir(missing[i], 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		err := os.Mkdir(missing[i], 0o755)
+		if errors.Is(err, fs.ErrExist) {
+			continue // made by other code, or a link to nothing: undo must not remove it
+		}
+		if err != nil {
 			undo()
 			return undo, err
 		}

@@ -24,8 +24,8 @@ const (
 	procMagic, sysMagic, cgroupMagic = 0x9fa0, 0x62656572, 0x27e0eb
 )
 
-// get sends a part of a regular file. It sends at most the bytes that the file has at the open. If the file
-// shrinks, get aborts the answer.
+// get sends a part of a regular file. It sends at most the bytes that the file has at the open, also if the file grows.
+// If the file shrinks, get aborts the answer.
 func (h *handler) get(w http.ResponseWriter, r *http.Request) error {
 	p, err := h.path(r, "path")
 	if err != nil {
@@ -55,6 +55,8 @@ func (h *handler) get(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Length", strconv.FormatInt(length, 10))
+	w.Header().Set("ETag", `"`+version(info)+`"`)
+	w.Header().Set("Last-Modified", info.ModTime().UTC().Format(http.TimeFormat))
 	if _, err := copyN(w, f, length); err != nil {
 		panic(http.ErrAbortHandler) // the host sees that the content is incomplete
 	}

@@ -100,6 +100,8 @@ func explain(err error) *cellhold.Error {
 		kind, message = cellhold.Denied, "This path is read-only. Write below "+guestapi.WorkDir+", /tmp, the home directory or "+guestapi.OutputDir+"."
 	case is(fs.ErrPermission):
 		kind, message = cellhold.Denied, "The session's code has no permission for this path, and the files API has the same permissions."
+	case is(syscall.ENXIO, syscall.ENODEV):
+		kind, message = cellhold.Denied, "This is not a stored file: it cannot be opened by its path."
 	case is(syscall.ENOTEMPTY):
 		kind, message = cellhold.Conflict, "The directory is not empty."
 	case is(fs.ErrExist, syscall.EISDIR):

@@ -75,6 +75,20 @@ func TestADirectoryIsReadPageByPageInOrder(t *testing.T) {
 	}
 }
 
+func TestARefusedRequestKeepsALinkToNothing(t *testing.T) {
+	d := newTestHandler(t)
+	link := filepath.Join(d.dir, "link")
+	if err := os.Symlink("nothing/at/all", link); err != nil {
+		t.Fatal(err)
+	}
+	if status, body := d.call("POST", "/directory", at("link/below"), ""); status < 400 || status >= 500 {
+		t.Errorf("a directory below a link to nothing: %d %s, want 4xx", status, body)
+	}
+	if _, err := os.Lstat(link); err != nil {
+		t.Errorf("the refused request removed the link: %v", err)
+	}
+}
+
 func TestAnUploadReplacesAFileCompletelyAndKeepsItsMode(t *testing.T) {
 	d := newTestHandler(t)
 	script := filepath.Join(d.dir, "run.sh")

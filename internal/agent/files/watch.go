@@ -3,8 +3,10 @@ package files
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"path"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -12,11 +14,14 @@ import (
 	"cellhold"
 	"cellhold/internal/agent/files/notify"
 	"cellhold/internal/guestapi"
+	"cellhold/internal/pause"
 )
 
 const (
-	// maxWatched bounds the directories of one watch. A project without its dependencies has fewer.
-	maxWatched = 4096
+	// maxDirs and maxEntries bound the directories of one watch, and the entries in them at its beginning. The watch
+	// reads all of them before it is ready, which takes some seconds.
+	maxDirs    = 10_000
+	maxEntries = 100_000
 	// gather is the time in which changes of one path become one change. A file that is written in many
 	// steps is one change, and the delay is too short to notice.
 	gather = 50 * time.Millisecond
@@ -36,13 +41,14 @@ func (h *handler) watch(w http.ResponseWriter, r *http.Request) error {
 	}
 	dir.Close()
 	from, err := notify.New(notify.Options{
-		Dir: p, Deep: r.URL.Query().Get("recursive") == "true", MaxDirs: maxWatched, Ignore: tempPrefix,
+		Dir: p, Deep: r.URL.Query().Get("recursive") == "true", MaxDirs: maxDirs, MaxEntries: maxEntries, Ignore: tempPrefix,
 	})
-	if isErrno(err, syscall.EMFILE, syscall.ENOSPC) {
-		return cellhold.Wrap(cellhold.Exhausted, err, "The session has too many watches. End one of them first.")
-	}
 	if err != nil {
-		return err
+		return watchError(err)
+	}
+	if err := from.Missed(); err != nil {
+		from.Close()
+		return watchError(err)
 	}
 	t := &reporter{w: w, out: http.NewResponseController(w), base: p, from: from}
 	w.Header().Set("Content-Type", "application/x-ndjson")
@@ -50,6 +56,22 @@ func (h *handler) watch(w http.ResponseWriter, r *http.Request) error {
 		t.run(r.Context())
 	}
 	return nil
+}
+
+// watchError explains why a directory cannot be watched.
+func watchError(err error) error {
+	const remedy = "Watch a directory below it, or watch without recursive."
+	switch {
+	case errors.Is(err, notify.ErrDirs):
+		return cellhold.Wrap(cellhold.Exhausted, err, "A recursive watch is limited to %d directories, and there are more. "+remedy, maxDirs)
+	case errors.Is(err, notify.ErrEntries):
+		return cellhold.Wrap(cellhold.Exhausted, err, "A recursive watch is limited to %d files and directories, and there are more. "+remedy, maxEntries)
+	case errors.Is(err, notify.ErrDepth):
+		return cellhold.Wrap(cellhold.Exhausted, err, "A recursive watch is limited to a depth of %d directories, and the directory is deeper. "+remedy, notify.MaxDepth)
+	case isErrno(err, syscall.EMFILE, syscall.ENFILE, syscall.ENOSPC):
+		return cellhold.Wrap(cellhold.Exhausted, err, "The session has too many watches. End one of them first.")
+	}
+	return err
 }
 
 // reporter writes the changes of one watch.
@@ -95,7 +117,7 @@ func (t *reporter) run(ctx context.Context) {
 				return
 			}
 		case _, ok := <-ready:
-			if !ok || !pause(ctx, gather) || t.report() != nil {
+			if !ok || !pause.For(ctx, gather) || t.report() != nil {
 				return
 			}
 			select {
@@ -107,17 +129,6 @@ func (t *reporter) run(ctx context.Context) {
 	}
 }
 
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
-}
-
 // beat writes an empty line, which shows the host that the watch works.
 func (t *reporter) beat() error {
 	if _, err := t.w.Write([]byte("\n")); err != nil {
@@ -126,8 +137,13 @@ func (t *reporter) beat() error {
 	return t.out.Flush()
 }
 
+// report writes the changes. When a directory cannot be watched, report returns an error after them, and the watch
+// ends. A later watch then gets the reason.
 func (t *reporter) report() error {
 	changes, err := t.from.Read()
+	if err == nil && slices.Contains(changes, notify.Change{Op: notify.Overflow}) {
+		err = t.from.Rescan() // before the reader learns of the overflow, so that nothing is missed after its list
+	}
 	if err != nil {
 		return err
 	}
@@ -141,7 +157,7 @@ func (t *reporter) report() error {
 			return err
 		}
 	}
-	return t.out.Flush()
+	return errors.Join(t.out.Flush(), t.from.Missed())
 }
 
 // changeTypes has the names of the changes in the protocol.

@@ -180,13 +180,23 @@ func (r *Installer) reply(ctx context.Context, id int64, status int, kind string
 	q.answer <- a
 	select {
 	case err := <-a.done:
-		if err != nil {
-			return cellhold.Wrap(cellhold.Conflict, err, "The installer did not read the answer.")
-		}
-		return nil
+		return unread(err)
 	case <-x.ctx.Done():
-		return cellhold.Errorf(cellhold.Conflict, "The installation has ended.")
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	select {
+	case err := <-a.done: // the answer was the last one that the installation needed
+		return unread(err)
+	default:
+		return cellhold.Errorf(cellhold.Conflict, "The installation has ended.")
+	}
+}
+
+// unread returns the error for an answer that the installer did not read completely. err is nil if it read the answer.
+func unread(err error) error {
+	if err == nil {
+		return nil
+	}
+	return cellhold.Wrap(cellhold.Conflict, err, "The installer did not read the answer.")
 }

@@ -87,9 +87,15 @@ func (k *Kernel) Execute(r guestapi.Execute) (fresh bool, err error) {
 		return false, err
 	}
 	// The kernel gets the request as early as possible. Its answers wait for the lock.
-	_, err = c.process.client.Execute(executeRequest(c, r))
+	err = k.sendQuiet(c.process, r.Before)
+	if err == nil {
+		_, err = c.process.client.Execute(executeRequest(c, r))
+	}
 	if errors.Is(err, jupyter.ErrFull) {
 		return false, fullError(err)
+	}
+	if err == nil {
+		err = k.sendQuiet(c.process, r.After)
 	}
 	if err != nil {
 		// The kernel is ending, or its code broke the connection. The cell counts as accepted, because the end
@@ -108,6 +114,8 @@ func checkExecute(r guestapi.Execute) error {
 		return cellhold.Errorf(cellhold.Invalid, "The timeout of the cell is %s; it must be positive.", r.Timeout)
 	case len(r.Code) > guestapi.MaxCode:
 		return cellhold.Errorf(cellhold.Exhausted, "The code has %d bytes; the limit is %d bytes.", len(r.Code), guestapi.MaxCode)
+	case len(r.Before)+len(r.After) > guestapi.MaxCode:
+		return cellhold.Errorf(cellhold.Exhausted, "The code before and after the cell has %d bytes; the limit is %d bytes.", len(r.Before)+len(r.After), guestapi.MaxCode)
 	}
 	return nil
 }
@@ -127,7 +135,7 @@ func (k *Kernel) admit(r guestapi.Execute, msgID string) (*cell, error) {
 	if msgID == "" {
 		msgID = k.process.client.NewMsgID()
 	} else if k.used(msgID) {
-		return nil, cellhold.Errorf(cellhold.Conflict, "The message id %.50q was used before. Send the code with another id.", msgID)
+		return nil, cellhold.Errorf(cellhold.Invalid, "The message id %.50q was used before. Send the code with another id.", msgID)
 	}
 	c := &cell{id: r.Cell, msgID: msgID, timeout: r.Timeout, process: k.process, mark: k.mark(), stdin: r.AllowStdin, admitted: time.Now()}
 	if r.Request != nil {

@@ -17,14 +17,11 @@ import (
 	"cellhold/internal/jupyter"
 )
 
-const (
-	// maxContent leaves space for the rest of the event in guestapi.MaxEvent.
-	maxContent = guestapi.MaxEvent - 1024
-	// maxErrorText bounds the name and the value of an exception, and maxTraceback the total size of its
-	// traceback. The limits in the Python kernel of the stock image are half of these.
-	maxErrorText = 64 << 10
-	maxTraceback = 128 << 10
-)
+// traceNote is the space for the note about missing lines of a traceback.
+const traceNote = 1 << 10
+
+// A message of a kernel cannot have more levels than an event. If it could, this would not compile.
+const _ = uint(guestapi.MaxLevels - jupyter.MaxLevels)
 
 var errStrange = errors.New("unknown kind of output")
 
@@ -94,7 +91,7 @@ func encodeDisplay(t cellhold.EventType, raw []byte, dropped int64) ([]byte, err
 	if t != cellhold.EventExecuteResult {
 		c.ExecutionCount = 0
 	}
-	if c.Transient != nil && c.Transient.DisplayID == "" {
+	if c.Transient != nil && (c.Transient.DisplayID == "" || len(c.Transient.DisplayID) > guestapi.MaxName) {
 		c.Transient = nil
 	}
 	if c.Metadata == nil {
@@ -106,17 +103,28 @@ func encodeDisplay(t cellhold.EventType, raw []byte, dropped int64) ([]byte, err
 	if c.Data == nil {
 		return nil, fmt.Errorf("%w: display without data", errStrange)
 	}
+	nameless := withoutLongNames(c.Data)
+	withoutLongNames(c.Metadata)
+	if nameless && len(c.Data) == 0 {
+		c.Data["text/plain"] = marshal(fmt.Sprintf("[An output was left out, because the name of its type is too long; the limit is %d bytes.]", guestapi.MaxName))
+	}
 	c.Data, c.Metadata = few(c.Data), few(c.Metadata)
-	if b := marshal(c); len(b) <= maxContent {
+	if b := marshal(c); len(b) <= guestapi.MaxContent {
 		return b, nil
 	}
 	return tooLarge(c, int64(len(raw))), nil
 }
 
-// few returns the first keys of a bundle, MIME types first. The host treats more than a few thousand keys
-// as an attack.
+// withoutLongNames removes the entries of a bundle whose names are too long, and reports whether there were any.
+func withoutLongNames(bundle map[string]json.RawMessage) bool {
+	all := len(bundle)
+	maps.DeleteFunc(bundle, func(name string, _ json.RawMessage) bool { return len(name) > guestapi.MaxName })
+	return len(bundle) < all
+}
+
+// few returns the first keys of a bundle, MIME types first.
 func few(bundle map[string]json.RawMessage) map[string]json.RawMessage {
-	const most = 64 // entries; real bundles have up to 5
+	const most = guestapi.MaxTypes
 	if len(bundle) <= most {
 		return bundle
 	}
@@ -132,39 +140,39 @@ func few(bundle map[string]json.RawMessage) map[string]json.RawMessage {
 }
 
 func tooLarge(c cellhold.DisplayContent, size int64) []byte {
-	note := fmt.Sprintf("[An output of %d bytes was left out; the limit is %d bytes.]", size, maxContent)
+	note := fmt.Sprintf("[An output of %d bytes was left out; the limit is %d bytes.]", size, guestapi.MaxContent)
 	c.Data = map[string]json.RawMessage{"text/plain": marshal(note)}
 	c.Metadata = map[string]json.RawMessage{}
-	if c.Transient != nil && len(c.Transient.DisplayID) > maxErrorText {
-		c.Transient = nil
-	}
 	return marshal(c)
 }
 
 // shorten keeps the beginning of an exception's name and value, and both ends of its traceback. The ends show
 // where the failing code was called, and the reason.
 func shorten(c cellhold.ErrorContent) cellhold.ErrorContent {
-	c.Name, c.Value = spool.Cut(c.Name, maxErrorText), spool.Cut(c.Value, maxErrorText)
+	c.Name, c.Value = spool.Cut(c.Name, guestapi.MaxErrorText), spool.Cut(c.Value, guestapi.MaxErrorText)
 	if c.Traceback == nil {
 		c.Traceback = []string{}
 	}
-	lines := c.Traceback
+	lines, all := c.Traceback, 0
+	size := func(i int) int { return len(lines[i]) + guestapi.TracebackLine }
 	for i := range lines {
-		lines[i] = middle(lines[i], maxTraceback/2)
+		lines[i] = middle(lines[i], guestapi.MaxTraceback/2)
+		all += size(i)
 	}
-	size := func(i int) int { return len(lines[i]) + 16 } // includes the memory of a string header
-	space, end := maxTraceback, len(lines)
-	for ; end > 0 && space-size(end-1) >= maxTraceback/3; end-- {
+	if all <= guestapi.MaxTraceback {
+		return c
+	}
+	const most = guestapi.MaxTraceback - traceNote
+	space, end := most, len(lines)
+	for ; end > 0 && space-size(end-1) >= most/3; end-- {
 		space -= size(end - 1)
 	}
 	start := 0
 	for ; start < end && space >= size(start); start++ {
 		space -= size(start)
 	}
-	if start < end {
-		note := fmt.Sprintf("[... %d lines of the traceback left out]", end-start)
-		c.Traceback = slices.Concat(lines[:start], []string{note}, lines[end:])
-	}
+	note := fmt.Sprintf("[... %d lines of the traceback left out]", end-start)
+	c.Traceback = slices.Concat(lines[:start], []string{note}, lines[end:])
 	return c
 }
 
@@ -200,7 +208,8 @@ func Sentence(s string) string {
 		return r
 	}, strings.ToValidUTF8(s, "\uFFFD"))
 	s = strings.TrimSpace(s)
-	if short := spool.Cut(s, 200); short != s {
+	const most = guestapi.MaxInfoText - 1 // and one character
+	if short := spool.Cut(s, most); short != s {
 		return short + "…"
 	}
 	return s

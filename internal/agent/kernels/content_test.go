@@ -51,14 +51,14 @@ func TestBothEndsOfALongTracebackAreKept(t *testing.T) {
 	many := append(append([]string{"where it began"}, make([]string, 100_000)...), "the reason")
 	c := shorten(cellhold.ErrorContent{Value: strings.Repeat("v", 1<<20), Traceback: many})
 	n := len(c.Traceback)
-	if n > maxTraceback/16+1 || c.Traceback[0] != "where it began" || c.Traceback[n-1] != "the reason" || len(c.Value) > maxErrorText {
+	if n > guestapi.MaxTraceback/guestapi.TracebackLine || c.Traceback[0] != "where it began" || c.Traceback[n-1] != "the reason" || len(c.Value) > guestapi.MaxErrorText {
 		t.Errorf("%d lines from %q to %q", n, c.Traceback[0], c.Traceback[n-1])
 	}
 	if all := strings.Join(c.Traceback, ""); !strings.Contains(all, fmt.Sprintf("[... %d lines of the traceback left out]", 100_002-(n-1))) {
 		t.Errorf("the traceback does not say how many lines are missing")
 	}
 	c = shorten(cellhold.ErrorContent{Traceback: []string{"began" + strings.Repeat("é", 1<<20) + "reason"}})
-	if one := c.Traceback[0]; len(one) > maxTraceback || !utf8.ValidString(one) || !strings.HasPrefix(one, "began") || !strings.HasSuffix(one, "reason") {
+	if one := c.Traceback[0]; len(one) > guestapi.MaxTraceback || !utf8.ValidString(one) || !strings.HasPrefix(one, "began") || !strings.HasSuffix(one, "reason") {
 		t.Errorf("%d bytes of one long line are kept", len(one))
 	}
 }
@@ -73,6 +73,21 @@ func TestTheErrorLineOfADeadProcessIsFound(t *testing.T) {
 	} {
 		if got := errorLine(output); got != want {
 			t.Errorf("%q: %q, want %q", output, got, want)
+		}
+	}
+}
+
+func TestTheDescriptionOfAKernelFitsIntoItsEvent(t *testing.T) {
+	for _, size := range []int{guestapi.MaxInfoText - 1, guestapi.MaxInfoText, guestapi.MaxInfoText + 1, 1 << 20} {
+		name := strings.Repeat("x", size)
+		info := kernelInfo(jupyter.KernelSpec{DisplayName: name, Language: name}, jupyter.KernelInfo{LanguageInfo: jupyter.LanguageInfo{Name: name}})
+		for _, text := range []string{info.DisplayName, info.Language} {
+			if n := utf8.RuneCountInString(text); n > guestapi.MaxInfoText || size < guestapi.MaxInfoText && text != name {
+				t.Errorf("a name of %d characters has %d", size, n)
+			}
+		}
+		if len(info.LanguageInfo) > guestapi.MaxLanguageInfo {
+			t.Errorf("language_info has %d bytes, the limit is %d", len(info.LanguageInfo), guestapi.MaxLanguageInfo)
 		}
 	}
 }

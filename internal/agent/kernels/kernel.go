@@ -174,7 +174,7 @@ func (k *Kernel) tryProcess(ctx context.Context, late time.Time) processEnd {
 	defer end(nil)
 	p := k.newProcess(end)
 	r := k.startRequest()
-	proc, err := k.options.Launcher.Launch(ctx, LaunchSpec{Kernel: k.id, Spec: r.Spec, Env: k.options.Environment(r.Env), NoStream: k.noStream})
+	proc, err := k.options.Launcher.Launch(ctx, LaunchSpec{Kernel: k.id, Spec: r.Spec, Env: k.options.Environment(r.Env), Dir: r.Dir, NoStream: k.noStream})
 	if err != nil {
 		d := endedByAgent(ctx, deadState(cellhold.StatusExit, fmt.Sprintf("The kernel could not be started: %s.", Sentence(err.Error()))))
 		d.noStream = p.noStream(ctx, d, err)
@@ -421,14 +421,11 @@ func (k *Kernel) Restart() {
 	}
 }
 
-// maxLanguageInfo is the host's limit of the description of a language. Real ones have 300 bytes.
-const maxLanguageInfo = 16 << 10
-
 // kernelInfo describes a kernel to the host. Without the bound, a kernel could send a description that is too large
 // for an event, and the host could read no events any more.
 func kernelInfo(s jupyter.KernelSpec, i jupyter.KernelInfo) *cellhold.KernelInfo {
 	language := marshal(i.LanguageInfo)
-	if len(language) > maxLanguageInfo {
+	if len(language) > guestapi.MaxLanguageInfo {
 		language = marshal(jupyter.LanguageInfo{Name: Sentence(i.LanguageInfo.Name)})
 	}
 	return &cellhold.KernelInfo{

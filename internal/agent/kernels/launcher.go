@@ -28,6 +28,7 @@ type LaunchSpec struct {
 	Kernel cellhold.KernelID
 	Spec   string            // name of the kernelspec
 	Env    map[string]string // added to the variables of the kernelspec
+	Dir    string            // working directory; empty means the launcher's
 
 	// NoStream starts the kernel over ZeroMQ. Otherwise the kernel gets a stream if its kernelspec has a
 	// command for it.

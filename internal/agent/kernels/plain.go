@@ -4,11 +4,12 @@ import (
 	"bytes"
 
 	"cellhold"
+	"cellhold/internal/guestapi"
 )
 
-// maxPlain bounds the commas between the entries of a plain display. So no bundle has more entries than the function
-// few keeps.
-const maxPlain = 62
+// maxPlain bounds the commas between the entries of a plain display. So no bundle has more entries than an event can
+// have.
+const maxPlain = guestapi.MaxTypes - 2
 
 // The fields of a display.
 const (
@@ -23,10 +24,10 @@ var displayFields = map[string]int{
 }
 
 // isPlain reports whether the content of a display can be passed on as it is: it has only the fields of its type, each
-// once, and few entries. For a large image, a decoder and an encoder would take most of the agent's time. raw must be
+// once, and few entries with short names. For a large image, a decoder and an encoder would take most of the agent's time. raw must be
 // a JSON object in valid UTF-8.
 func isPlain(t cellhold.EventType, raw []byte) bool {
-	if len(raw) > maxContent || bytes.IndexByte(raw, '\n') >= 0 { // events are lines
+	if len(raw) > guestapi.MaxContent || bytes.IndexByte(raw, '\n') >= 0 { // events are lines
 		return false
 	}
 	s := plainScan{raw: raw, result: t == cellhold.EventExecuteResult}
@@ -57,6 +58,9 @@ func (s *plainScan) next(c byte) bool {
 		text := s.text()
 		if s.level == 1 {
 			return s.name(text) // the values of level 1 are no texts
+		}
+		if s.level == 2 && len(text) > guestapi.MaxName {
+			return !s.beforeColon()
 		}
 	case c == '{' || c == '[':
 		s.level++
@@ -99,6 +103,11 @@ func (s *plainScan) name(text []byte) bool {
 	s.named = true
 	s.seen |= s.field
 	return fits
+}
+
+// beforeColon reports whether the text that ends at s.at is the name of an entry.
+func (s *plainScan) beforeColon() bool {
+	return bytes.HasPrefix(bytes.TrimLeft(s.raw[s.at+1:], " \t\r"), []byte(":"))
 }
 
 // empty reports whether the object that begins at s.at has no fields.

@@ -29,6 +29,7 @@ var (
 	plainDisplays = []string{
 		`{"data": {"text/plain": "2"}, "metadata": {}, "execution_count": 5}`,
 		`{"execution_count":999999999,"metadata":{"a":{"b":[1,2]}},"data":{"text/html":"<a href=\\\"x\\\">\\\\","image/png":"aGk="}, "transient":{}}`,
+		`{"data":{"` + strings.Repeat("x", guestapi.MaxName) + `":"` + strings.Repeat("y", 300) + `"},"metadata":{"a":"` + strings.Repeat(":", 300) + `"}}`,
 		`{"data":{` + entries(32) + `},"metadata":{` + entries(32) + `}}`,
 	}
 	otherDisplays = []string{
@@ -40,7 +41,8 @@ var (
 		`{"data":{},"metadata":{},"execution_count":1e3}`, `{"data":{},"metadata":{},"execution_count":1234567890}`, `{"data":{},"metadata":{},"execution_count":{}}`,
 		"{\"data\":{},\n\"metadata\":{}}",
 		`{"data":{` + entries(66) + `},"metadata":{}}`,
-		`{"data":{"a/b":"` + strings.Repeat("x", maxContent) + `"},"metadata":{}}`,
+		`{"data":{"a/` + strings.Repeat("x", guestapi.MaxName) + `" :1},"metadata":{}}`, `{"data":{},"metadata":{"` + strings.Repeat("x", guestapi.MaxName+1) + `":{}}}`,
+		`{"data":{"a/b":"` + strings.Repeat("x", guestapi.MaxContent) + `"},"metadata":{}}`,
 	}
 )
 

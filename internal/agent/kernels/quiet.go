@@ -25,6 +25,9 @@ func (k *Kernel) Prepare(ctx context.Context, r guestapi.Prepare) (guestapi.Prep
 		if r.Startup {
 			k.request.Startup = r.Code
 		}
+		if r.Dir != "" || len(r.Env) > 0 {
+			k.request.Env, k.request.Dir = r.Env, r.Dir
+		}
 	}
 	if r.Code == "" {
 		k.mu.Lock()
@@ -90,6 +93,18 @@ func (k *Kernel) runQuiet(ctx context.Context, c *cell, code string) (cellhold.C
 	case <-ctx.Done():
 		return cellhold.CellDoneContent{}, context.Cause(ctx)
 	}
+}
+
+// sendQuiet sends code that runs without a cell of its own, right before or after the code of a cell. The caller must
+// hold mu.
+func (k *Kernel) sendQuiet(p *process, code string) error {
+	if code == "" {
+		return nil
+	}
+	id := p.client.NewOwnID()
+	k.recent.addQuiet(id)
+	_, err := p.client.Execute(jupyter.ExecuteRequest{MsgID: id, Code: code, Silent: true})
+	return err
 }
 
 // exception returns the exception of an answer, for code whose traceback is not shown.

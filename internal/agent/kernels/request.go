@@ -3,6 +3,7 @@ package kernels
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
 	"unicode/utf8"
 
 	"cellhold"
@@ -34,7 +35,31 @@ func checkRequest(r *guestapi.ExecuteRequest) (msgID string, err error) {
 	if err != nil || !isObject(r.Header) || h.MsgType != "execute_request" || h.MsgID == "" || jupyter.IsOwn(h.MsgID) {
 		return "", cellhold.Wrap(cellhold.Invalid, err, "The header of the request is not valid: it must be a JSON object with the msg_type execute_request and a msg_id.")
 	}
-	return h.MsgID, nil
+	return h.MsgID, checkNames(r.Header)
+}
+
+// checkNames refuses a client's header in which two names are equal, also if only their case or their escapes differ.
+// Readers differ in which of them they use. So a client could show the agent another type or id than the kernel.
+func checkNames(header []byte) error {
+	in := json.NewDecoder(bytes.NewReader(header))
+	if _, err := in.Token(); err != nil {
+		return nil // the header is empty; it was decoded before
+	}
+	seen := map[string]bool{}
+	for in.More() {
+		token, err := in.Token()
+		name, ok := token.(string)
+		var value json.RawMessage
+		if err != nil || !ok || in.Decode(&value) != nil {
+			return cellhold.Errorf(cellhold.Invalid, "The header is not a JSON object.")
+		}
+		folded := strings.ToLower(strings.ToUpper(name)) // some letters have two lower-case forms
+		if seen[folded] {
+			return cellhold.Errorf(cellhold.Invalid, "The header has the name %.50q twice. Send each name once; case does not distinguish names.", name)
+		}
+		seen[folded] = true
+	}
+	return nil
 }
 
 // isObject reports whether b is a JSON object in valid UTF-8.

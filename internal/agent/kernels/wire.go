@@ -80,6 +80,9 @@ func (k *Kernel) SendRaw(m jupyter.Message) error {
 }
 
 func checkRaw(m jupyter.Message) error {
+	if err := checkNames(m.RawHeader); err != nil {
+		return err
+	}
 	switch {
 	case m.Channel == jupyter.IOPub:
 		return cellhold.Errorf(cellhold.Invalid, "A kernel takes no messages on iopub.")

@@ -1,13 +1,16 @@
 package process
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -44,7 +47,7 @@ func (l *Launcher) Spawn(s command.Spec) (command.Process, error) {
 		argv = []string{shell(), "-c", s.Line}
 	}
 	env, path := l.commandEnv(s)
-	file, err := lookPath(argv[0], path)
+	files, err := programs(argv[0], path, s.Env)
 	if err != nil {
 		return nil, err
 	}
@@ -64,8 +67,11 @@ func (l *Launcher) Spawn(s command.Spec) (command.Process, error) {
 		// is reached with root's rights.
 		attr.Sys.Credential = &syscall.Credential{Uid: uint32(o.UID), Gid: uint32(o.GID), Groups: []uint32{}}
 	}
-	pid, ended, err := l.reaper.startCommand(func() (int, error) { return forkExec(file, argv, attr) })
+	pid, ended, err := l.startFirst(files, argv, attr)
 	if err != nil {
+		if s.Dir != "" {
+			err = l.checkDir(attr, err)
+		}
 		st.close()
 		return nil, fmt.Errorf("%s: %w", argv[0], err)
 	}
@@ -75,6 +81,53 @@ func (l *Launcher) Spawn(s command.Spec) (command.Process, error) {
 		close(p.done)
 	}()
 	return p, nil
+}
+
+// maxPathDirs bounds the directories of a PATH that a caller sets. The agent starts a process for each.
+const maxPathDirs = 64
+
+// programs returns the files that a program's name can mean. The agent is root, so it looks only into the PATH of the
+// image. In a PATH of the caller, the child looks with its own rights.
+func programs(name, path string, env map[string]string) ([]string, error) {
+	if _, given := env["PATH"]; !given || strings.Contains(name, "/") {
+		file, err := lookPath(name, path)
+		return []string{file}, err
+	}
+	dirs := filepath.SplitList(path)
+	if len(dirs) == 0 || len(dirs) > maxPathDirs {
+		return nil, fmt.Errorf("%s: PATH has %d directories, and can have 1 to %d: %w", name, len(dirs), maxPathDirs, syscall.E2BIG)
+	}
+	for i, dir := range dirs {
+		dirs[i] = filepath.Join(dir, name)
+	}
+	return dirs, nil
+}
+
+// startFirst starts the first of several files that exists and can be executed.
+func (l *Launcher) startFirst(files, argv []string, attr *syscall.ProcAttr) (pid int, ended <-chan syscall.WaitStatus, err error) {
+	var denied error
+	for _, file := range files {
+		pid, ended, err = l.reaper.startCommand(func() (int, error) { return forkExec(file, argv, attr) })
+		if errors.Is(err, syscall.EACCES) {
+			denied = err
+		} else if !errors.Is(err, syscall.ENOENT) && !errors.Is(err, syscall.ENOTDIR) {
+			return pid, ended, err
+		}
+	}
+	return 0, nil, cmp.Or(denied, err)
+}
+
+// checkDir returns command.ErrDir if a process with these attributes cannot enter its directory, and otherwise err. The
+// agent is root, so it does not look at the directory itself: that would say what is at any path.
+func (l *Launcher) checkDir(attr *syscall.ProcAttr, err error) error {
+	pid, _, dirErr := l.reaper.startCommand(func() (int, error) {
+		return forkExec(plainShell, []string{plainShell, "-c", ":"}, attr)
+	})
+	if dirErr != nil {
+		return fmt.Errorf("%w: %w", command.ErrDir, dirErr)
+	}
+	_ = l.reaper.signal(pid, syscall.SIGKILL) // it has entered the directory, and has nothing else to do
+	return err
 }
 
 // shell returns the path of the shell that runs lines.
@@ -100,6 +153,7 @@ func (l *Launcher) commandEnv(s command.Spec) (env []string, path string) {
 	return env, vars["PATH"]
 }
 
+func (p *program) PID() int                  { return p.pid }
 func (p *program) Input() io.WriteCloser     { return p.streams.in }
 func (p *program) Outputs() []command.Output { return p.streams.outputs }
 func (p *program) Done() <-chan struct{}     { return p.done }

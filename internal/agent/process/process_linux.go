@@ -18,6 +18,7 @@
 package process
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -134,7 +135,7 @@ func (l *Launcher) launch(spec jupyter.KernelSpec, s kernels.LaunchSpec, in *inh
 	if err != nil {
 		return nil, err
 	}
-	p := &process{launcher: l, spec: spec, conn: conn, dir: dir, done: make(chan struct{})}
+	p := &process{launcher: l, spec: spec, conn: conn, dir: dir, cwd: cmp.Or(s.Dir, l.options.Dir), done: make(chan struct{})}
 	argv := spec.Command(filepath.Join(dir, connectionFile))
 	if in != nil {
 		argv = spec.StreamCommand(filepath.Join(dir, connectionFile))
@@ -198,7 +199,8 @@ type process struct {
 	conn     jupyter.Connection
 	stream   net.Conn // the agent's end, or nil
 	memory   *memory  // of a kernel with a stream, or nil
-	dir      string
+	dir      string   // private directory
+	cwd      string   // working directory
 	pid      int
 	output   *tail
 	done     chan struct{}
@@ -225,7 +227,7 @@ func (p *process) start(argv, env []string, in *inherited) error {
 	}
 	defer w.Close()
 	attr := &syscall.ProcAttr{
-		Dir:   o.Dir,
+		Dir:   p.cwd,
 		Env:   env,
 		Files: []uintptr{null.Fd(), w.Fd(), w.Fd()}, // the agent's own 0 and 1 may be the link to the host
 		Sys:   &syscall.SysProcAttr{Setsid: true},

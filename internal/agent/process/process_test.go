@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,9 +23,20 @@ import (
 // initHelper is the environment variable that makes this test program act as PID 1; see actAsInit.
 const initHelper = "CELLHOLD_TEST_INIT"
 
+// startHelper is the environment variable that makes this test program start processes; see process.StartMany.
+const startHelper = "CELLHOLD_TEST_STARTS"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(initHelper) != "" {
 		if err := actAsInit(); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if os.Getenv(startHelper) != "" {
+		runtime.GOMAXPROCS(1) // a new goroutine then usually runs on the main thread
+		if err := process.StartMany(100); err != nil {
 			fmt.Println(err)
 			os.Exit(1)
 		}

@@ -45,6 +45,9 @@ const (
 	gatherBytes = 16 << 10
 )
 
+// The head of an event always fits into guestapi.MaxHead. If it did not, this would not compile.
+const _ = uint(guestapi.MaxHead - lineCost)
+
 // Subject is the kind of object that the events of a spool are about: a cell or a command. It sets the
 // field for the id, and the form of stream text.
 type Subject string

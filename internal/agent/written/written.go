@@ -27,6 +27,8 @@ const (
 	// maxDirs bounds the watched directories below each directory. A checked-out project has some hundred,
 	// and each takes two system calls when it appears.
 	maxDirs = 1000
+	// maxEntries bounds the entries that are found at once in new directories.
+	maxEntries = 10_000
 	// maxKept bounds the files that are remembered.
 	maxKept = 2000
 	// gather is the time that events can wait in the operating system before they are read. A shorter time wakes
@@ -58,7 +60,8 @@ type directory struct {
 	watcher *notify.Watcher
 }
 
-// New starts to watch directories, which must exist. The caller must close the Log.
+// New starts to watch directories, which must exist. It does not watch the directories beyond its limits. The caller
+// must close the Log.
 func New(log *slog.Logger, dirs ...string) (*Log, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -69,7 +72,7 @@ func New(log *slog.Logger, dirs ...string) (*Log, error) {
 		if err != nil {
 			return nil, errors.Join(err, l.Close())
 		}
-		w, err := notify.New(notify.Options{Dir: dir, Deep: true, MaxDirs: maxDirs, Ignore: Ignore, Foreign: true})
+		w, err := notify.New(notify.Options{Dir: dir, Deep: true, MaxDirs: maxDirs, MaxEntries: maxEntries, Ignore: Ignore, Foreign: true})
 		if err != nil {
 			return nil, errors.Join(err, root.Close(), l.Close())
 		}

@@ -71,6 +71,25 @@ func TestOnlyFilesWrittenAfterTheMarkAreListed(t *testing.T) {
 	}
 }
 
+func TestADirectoryWithMoreEntriesThanTheLimitsIsWatched(t *testing.T) {
+	dir := t.TempDir()
+	for i := range maxDirs + 10 {
+		if err := os.Mkdir(filepath.Join(dir, fmt.Sprint(i)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err := New(nil, dir)
+	if err != nil {
+		t.Fatalf("a directory with many directories is not watched: %v", err)
+	}
+	defer l.Close()
+	mark := l.Mark()
+	write(t, filepath.Join(dir, "file"), "1")
+	if list, _ := l.Since(mark); paths(list) != "[file]" {
+		t.Errorf("listed %s, want [file]", paths(list))
+	}
+}
+
 func TestTheListIsBoundedAndReportsMissingFiles(t *testing.T) {
 	l, dir := open(t)
 	mark := l.Mark()

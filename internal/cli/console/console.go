@@ -59,6 +59,22 @@ type ExitError int
 
 func (e ExitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
+// UsageError is a wrong use of the command line, the environment or the configuration file. The program ends with
+// ExitUsage.
+type UsageError struct{ Err error }
+
+func (e UsageError) Error() string { return e.Err.Error() }
+
+func (e UsageError) Unwrap() error { return e.Err }
+
+// Usage returns err as a UsageError, or nil if err is nil.
+func Usage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return UsageError{err}
+}
+
 // Handled returns the signals that this process must handle. Ignored signals are left out: a handler of SIGHUP
 // would undo nohup. SIGTERM is always included.
 func Handled(signals ...os.Signal) []os.Signal {

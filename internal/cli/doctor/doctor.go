@@ -1,8 +1,9 @@
 // Package doctor checks a host for `cellhold doctor`, and says how to fix each problem.
 //
-// It checks what serve would use with the same settings. It creates the home and the folders in it, as serve would,
-// and stores the guest's binary and the runner there. It also creates one tiny sandbox and destroys it. It removes
-// nothing else.
+// It checks what serve would use with the same settings. It creates the home and the folders in it, as serve would. It
+// stores the guest's binary there, and the runner, which is the program that runs gVisor. It also creates a tiny
+// sandbox, saves it, and restores it in a second one. At the end it removes both sandboxes and the snapshot. It changes
+// no session and no other snapshot.
 package doctor
 
 import (
@@ -72,6 +73,7 @@ func (c *Cmd) findings(ctx context.Context, home string) []finding {
 	if o, err := setup.EmbeddedOptions(home, home, quiet); err != nil {
 		all = append(all, programsFinding(err))
 	} else {
+		o.AcceptUnenforced = c.AcceptMissingLimits // as serve would
 		for _, f := range embedded.Check(ctx, o) {
 			all = append(all, finding{f, optional[f.Name]})
 		}
@@ -97,19 +99,18 @@ func programsFinding(err error) finding {
 // checkHome checks that files can be written in the home.
 func checkHome(home string) finding {
 	f := finding{Finding: embedded.Finding{Name: "home", OK: true}}
-	err := setup.MakeHome(home)
-	if err == nil {
+	err := setup.PrepareHome(home)
+	if err == nil { // also finds a full disk
 		var file *os.File
 		if file, err = os.CreateTemp(home, ".doctor-"); err == nil {
 			err = errors.Join(file.Close(), os.Remove(file.Name()))
 		}
 	}
-	if err != nil {
-		if e, ok := errors.AsType[*fs.PathError](err); ok {
-			err = e.Err
-		}
-		f.OK, f.Detail = false, fmt.Sprintf("cannot write to %s: %v", home, err)
-		f.Fix = "give a folder that this user can write to with --home, or run as the owner of this folder"
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		err = &setup.HomeError{Home: home, Err: e.Err}
+	}
+	if e, ok := errors.AsType[*setup.HomeError](err); ok {
+		f.OK, f.Detail, f.Fix = false, e.Detail(), setup.HomeRemedy
 	}
 	return f
 }

@@ -5,6 +5,7 @@ import (
 	"cellhold/client"
 	"cellhold/internal/cli/console"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -24,6 +25,9 @@ type InstallCmd struct {
 
 // Run installs or removes packages and prints the changes.
 func (c *InstallCmd) Run(ctx context.Context, all *console.Globals, t *console.Terminal) error {
+	if c.Remove && (c.Requirement != "" || len(c.Package) == 0) {
+		return errors.New("--remove needs the names of packages, and cannot be combined with --requirement")
+	}
 	remote, err := c.connect(all.Home)
 	if err != nil {
 		return err

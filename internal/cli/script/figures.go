@@ -15,7 +15,7 @@ import (
 const (
 	maxFigures     = 200       // far more than scripts usually draw
 	maxFigureBytes = 256 << 20 // of all figures; a large plot has 1 MB
-	maxNumber      = 10_000    // last number that is tried for a free file name
+	maxNumber      = 10_000    // limit of the numbers that are tried for a free file name
 )
 
 // figures are the files with the figures of one script. They never replace a file that existed before.
@@ -24,8 +24,8 @@ type figures struct {
 	number    int    // the last number that was tried
 	files     int
 	bytes     int64
-	byDisplay map[string]string // the files of displays, which can be updated
-	sizes     map[string]int64
+	byDisplay map[string]string // paths by display id; a later output with the same id updates the figure
+	sizes     map[string]int64  // by path
 }
 
 // errFull says that a figure is not saved because the limit is reached.
@@ -61,7 +61,8 @@ func (f *figures) save(display, ending string, data []byte) (string, error) {
 	return w.Name(), f.write(w, w.Name(), data)
 }
 
-// saveFrom saves a figure from a reader, up to the bytes that are left for figures, and returns its path.
+// saveFrom saves a figure from a reader and returns its path. If the figure exceeds the bytes that the limit leaves,
+// saveFrom removes its file and returns errFull.
 func (f *figures) saveFrom(ending string, from io.Reader) (string, error) {
 	if f.files >= maxFigures {
 		return "", errFull
@@ -92,7 +93,7 @@ func (f *figures) create(ending string) (*os.File, error) {
 			return w, err
 		}
 	}
-	return nil, fmt.Errorf("all names from %s-1%s to %s-%d%s are taken", f.stem, ending, f.stem, f.number, ending)
+	return nil, fmt.Errorf("all names from %s-%d%s to %s-%d%s are taken", f.stem, f.number-maxNumber+1, ending, f.stem, f.number, ending)
 }
 
 func (f *figures) write(w *os.File, path string, data []byte) error {
@@ -112,5 +113,5 @@ func (f *figures) folder() (string, error) {
 		}
 		name = f.stem + "-output-" + strconv.Itoa(n)
 	}
-	return "", fmt.Errorf("%s-output and the next %d names are taken", f.stem, maxNumber)
+	return "", fmt.Errorf("all names from %s-output to %s-output-%d are taken", f.stem, f.stem, maxNumber-2)
 }

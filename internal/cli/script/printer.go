@@ -108,13 +108,13 @@ func (s *Printer) display(e cellhold.Event) error {
 func (s *Printer) figure(raw json.RawMessage, ending string, transient *cellhold.Transient) error {
 	text, ok := textOf(raw)
 	if !ok {
-		return s.note("a figure is not saved: its data is not text")
+		return s.note("at least one figure is not saved: its data is not text")
 	}
 	data := []byte(text)
 	if ending != ".svg" {
 		var err error
 		if data, err = base64.StdEncoding.DecodeString(strings.Join(strings.Fields(text), "")); err != nil {
-			return s.note("a figure is not saved: its data is not valid base64")
+			return s.note("at least one figure is not saved: its data is not valid base64")
 		}
 	}
 	id := ""
@@ -136,7 +136,7 @@ func (s *Printer) saved(path string, err error) error {
 		return nil
 	case errors.Is(err, errFull):
 		s.full = true
-		return s.note("this figure and the following ones are not saved: %v", err)
+		return s.note("at least one figure is not saved: %v", err)
 	case err != nil:
 		return fmt.Errorf("save figure: %w", err)
 	}

@@ -127,7 +127,7 @@ func TestEndlessFiguresAreReadUpToTheLimit(t *testing.T) {
 		read, kept, list int
 		says             string
 	}{
-		{".png", maxFigures + 1, maxFigures, 1, "this figure and the following ones are not saved"},
+		{".png", maxFigures + 1, maxFigures, 1, "at least one figure is not saved"},
 		{".txt", 0, 0, 1, "further figures are not saved"}, // files that are not figures
 	} {
 		h := &hostile{content: func() io.Reader { return strings.NewReader("x") }}

@@ -4,7 +4,6 @@ import (
 	"cellhold"
 	"cellhold/internal/cli/console"
 	"cellhold/internal/egress"
-	"cellhold/internal/session"
 	"crypto/x509"
 	"fmt"
 	"net/netip"
@@ -29,8 +28,8 @@ type egressRules struct {
 }
 
 // settings returns the settings in the form of package session.
-func (r EgressSettings) settings(g egressRules) (session.Egress, error) {
-	s := session.Egress{
+func (r EgressSettings) settings(g egressRules) (egress.Settings, error) {
+	s := egress.Settings{
 		Rules: egress.Rules{
 			Addresses: egress.Addresses{Allow: masked(g.EgressAllowAddress), Deny: masked(g.EgressDenyAddress)},
 			Ports:     g.EgressPort,

@@ -40,8 +40,16 @@ func (f ImageFinder) Resolve(name string) (session.Image, error) {
 		return session.Image{}, cellhold.Wrap(cellhold.NotFound, err,
 			"Image %q not found. To build the stock images, run: cellhold image build, or cellhold image build polyglot", name)
 	}
+	if errors.Is(err, image.ErrDamaged) {
+		return session.Image{}, cellhold.Wrap(cellhold.Unavailable, err,
+			"The record of image %q is damaged. To write it again, run cellhold image build, or import the image again; then restart the server.", name)
+	}
 	if err != nil {
 		return session.Image{}, err
+	}
+	if info, err := os.Stat(img.Rootfs); err != nil || !info.IsDir() {
+		return session.Image{}, cellhold.Wrap(cellhold.Unavailable, err,
+			"Image %q has no files in %s. Remove it and build it again: cellhold image rm, then cellhold image build", name, img.Rootfs)
 	}
 	return session.Image{Name: name, Digest: img.Digest, Rootfs: Resolved(img.Rootfs)}, nil
 }

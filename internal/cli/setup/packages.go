@@ -1,6 +1,7 @@
 package setup
 
 import (
+	"cellhold/internal/cli/console"
 	"cellhold/internal/image"
 	"cellhold/internal/packages"
 	"cellhold/internal/packages/index"
@@ -43,7 +44,7 @@ func (p *PackageSettings) Open(img image.Image, environ []string, log *slog.Logg
 	tools := readTools(environ, os.ReadFile)
 	sources, err := p.sources(tools, img)
 	if err != nil {
-		return nil, fmt.Errorf("packages: %w", err)
+		return nil, console.Usage(fmt.Errorf("packages: %w", err))
 	}
 	if len(sources) == 0 {
 		o.NoIndex = "The server has no package index. Set one with --package-index, or in the settings of pip or uv on the host."

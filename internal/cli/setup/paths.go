@@ -1,9 +1,13 @@
 package setup
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // Resolved returns the path with symbolic links replaced, as far as the path exists. gVisor's file proxy does not
@@ -27,7 +31,41 @@ const RunDir = "run"
 // reach the image. Private files in the home have their own mode.
 func MakeHome(home string) error {
 	if err := os.MkdirAll(home, 0o711); err != nil {
-		return fmt.Errorf("home: %w", err)
+		return unusable(home, err)
 	}
 	return nil
 }
+
+// PrepareHome creates the home, and checks that this user can write to it.
+func PrepareHome(home string) error {
+	if err := MakeHome(home); err != nil {
+		return err
+	}
+	if err := unix.Faccessat(unix.AT_FDCWD, home, unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
+		return unusable(home, err)
+	}
+	return nil
+}
+
+// HomeError says that this user cannot write to a home.
+type HomeError struct {
+	Home string
+	Err  error // the reason, without a path
+}
+
+func (e *HomeError) Error() string { return fmt.Sprintf("%s; %s", e.Detail(), HomeRemedy) }
+
+// Detail returns the error without the remedy.
+func (e *HomeError) Detail() string { return fmt.Sprintf("cannot write to %s: %v", e.Home, e.Err) }
+
+func (e *HomeError) Unwrap() error { return e.Err }
+
+func unusable(home string, err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		err = e.Err
+	}
+	return &HomeError{home, err}
+}
+
+// HomeRemedy says how to get a home that this user can write to.
+const HomeRemedy = "give a folder that this user can write to with --home, or run as the owner of this folder"

@@ -81,18 +81,19 @@ type ServerSettings struct {
 	TemplateSettings `embed:"" group:"Templates:"`
 }
 
-// Check refuses 0 for flags for which the packages of sessions would silently use a default of their own.
+// Check refuses 0 for flags for which the packages of sessions would silently use a default of their own, and negative
+// values.
 func (l *ServerSettings) Check() error {
 	for _, x := range []struct {
-		flag string
-		zero bool
+		flag  string
+		value int64
 	}{
-		{"cell-timeout", l.CellTimeout == 0}, {"max-cell-timeout", l.MaxCellTimeout == 0},
-		{"max-sessions", l.MaxSessions == 0}, {"max-checkpoints", l.MaxCheckpoints == 0}, {"max-snapshots", l.MaxSnapshots == 0},
-		{"max-upload", l.MaxUpload == 0}, {"idle-timeout", l.IdleTimeout == 0}, {"retention", l.Retention == 0},
+		{"cell-timeout", int64(l.CellTimeout)}, {"max-cell-timeout", int64(l.MaxCellTimeout)},
+		{"max-sessions", int64(l.MaxSessions)}, {"max-checkpoints", int64(l.MaxCheckpoints)}, {"max-snapshots", int64(l.MaxSnapshots)},
+		{"max-upload", int64(l.MaxUpload)}, {"idle-timeout", int64(l.IdleTimeout)}, {"retention", int64(l.Retention)},
 	} {
-		if x.zero {
-			return fmt.Errorf("--%s must not be 0; give a value greater than 0", x.flag)
+		if x.value <= 0 {
+			return fmt.Errorf("--%s must be greater than 0", x.flag)
 		}
 	}
 	return nil
@@ -142,7 +143,7 @@ func (s *Settings) Open(ctx context.Context, home, shared string, l ServerSettin
 }
 
 func (s *Settings) openParts(ctx context.Context, p *Parts, home, shared string, l ServerSettings, log *slog.Logger) error {
-	if err := MakeHome(home); err != nil {
+	if err := PrepareHome(home); err != nil {
 		return err
 	}
 	// The store comes first: its lock keeps a second server out of this home.
@@ -173,12 +174,15 @@ func (s *Settings) openParts(ctx context.Context, p *Parts, home, shared string,
 	}
 	o.Driver, o.Store, o.Images = driver, db, p.Finder
 	if p.templates, err = l.TemplateSettings.Open(s, &l, driver, p.Finder, o.Packages, o.Data, log); err != nil {
-		return err
+		return console.Usage(err)
 	}
 	if p.templates != nil {
 		o.Driver, o.Templates = p.templates.Driver(), p.templates
 	}
 	p.Sessions, err = registry.New(o)
+	if errors.Is(err, registry.ErrSettings) {
+		err = console.Usage(err)
+	}
 	return err
 }
 
@@ -199,11 +203,11 @@ func (s *Settings) sessionOptions(home, shared string, l *ServerSettings, images
 		return o, err
 	}
 	if o.Egress, err = l.EgressSettings.settings(s.egressRules); err != nil {
-		return o, err
+		return o, console.Usage(err)
 	}
 	img, err := images.Resolve(s.Image)
 	if err != nil {
-		img = image.Image{} // serve reports the missing image and does not start
+		img = image.Image{} // serve reports the missing or damaged image
 	}
 	o.Packages, err = s.PackageSettings.Open(img, s.Environ, log)
 	return o, err
@@ -218,6 +222,7 @@ var (
 			return nil, err
 		}
 		o.AcceptUnenforced = acceptUnenforced
+		o.Private = home != shared // no later server continues the sandboxes of `run`
 		d, err := embedded.New(o)
 		if err != nil {
 			return nil, err // not d: a nil *embedded.Driver in the interface would not be nil

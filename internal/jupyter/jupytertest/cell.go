@@ -92,8 +92,17 @@ func (c *Cell) Forge(m jupyter.Message) {
 	c.k.toSubscribers(m.Header.MsgType, func(to link, topic []byte, key string) { c.k.must(to.send(topic, key, m)) })
 }
 
-// Ask sends an input_request, and does not wait for the answer.
+// Ask sends an input_request, and does not wait for the answer. So the end of the cell can reach the client before the
+// question, because they use different connections.
 func (c *Cell) Ask(prompt string) {
+	// A client's request can arrive shortly before its connection to stdin.
+	select {
+	case <-c.k.listens:
+	case <-c.Interrupted():
+		return
+	case <-c.Killed():
+		return
+	}
 	c.k.mu.Lock()
 	stdin := c.k.stdin
 	c.k.mu.Unlock()
@@ -147,14 +156,6 @@ func (c *Cell) After(f func()) { c.after = append(c.after, f) }
 func (c *Cell) Input(prompt string) (string, error) {
 	if !c.allowStdin {
 		return "", errors.New("input was called, but the client does not allow it")
-	}
-	// A client's request can arrive shortly before its connection to stdin.
-	select {
-	case <-c.k.listens:
-	case <-c.Interrupted():
-		return "", ErrInterrupted
-	case <-c.Killed():
-		return "", ErrInterrupted
 	}
 	answer := make(chan string, 1)
 	c.k.mu.Lock()

@@ -14,6 +14,8 @@ const (
 	sizeSize   = 4 // bytes of the field with the size of one part
 	// firstRead is the largest buffer that is allocated for the parts before their first bytes arrive.
 	firstRead = 64 << 10
+	// largeMessage is the size of a message from which Options.Large is called.
+	largeMessage = 256 << 10
 )
 
 // head is the beginning of a frame.
@@ -82,9 +84,15 @@ func (c *Conn) readSizes(h head) error {
 // ones.
 func (c *Conn) readParts() (Message, error) {
 	var m Message
-	kept, size := 0, int64(0)
-	for ; kept < min(len(c.sizes), c.maxParts) && size+int64(c.sizes[kept]) <= c.maxMessage; kept++ {
-		size += int64(c.sizes[kept])
+	kept, size := c.fitting(c.maxMessage)
+	if c.large != nil && size > largeMessage {
+		keep, err := c.large(size)
+		if err != nil {
+			return m, err
+		}
+		if !keep {
+			kept, size = c.fitting(largeMessage)
+		}
 	}
 	body, err := readBody(c.r, size)
 	if err != nil {
@@ -101,6 +109,14 @@ func (c *Conn) readParts() (Message, error) {
 		}
 	}
 	return m, nil
+}
+
+// fitting returns the number and the size of the first parts that fit a limit.
+func (c *Conn) fitting(limit int64) (kept int, size int64) {
+	for ; kept < min(len(c.sizes), c.maxParts) && size+int64(c.sizes[kept]) <= limit; kept++ {
+		size += int64(c.sizes[kept])
+	}
+	return kept, size
 }
 
 func (c *Conn) skip(n int64) error {

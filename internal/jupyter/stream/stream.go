@@ -66,6 +66,10 @@ type Options struct {
 	MaxParts   int   // parts of one message that are kept; zero means 1024
 	Notes      bool  // the other end can send on Note; a kernel cannot
 
+	// Large is called before the parts of a message of more than 256 KiB are read. It can wait. If keep is false, only
+	// the first parts of up to 256 KiB are kept. After an error the connection cannot be used. Large can be nil.
+	Large func(size int64) (keep bool, err error)
+
 	// Rest returns the bytes that continue the stream. Recv calls it once, after the other end was closed. read
 	// is the number of bytes that came from the socket, and end is the socket's error. Rest can be nil.
 	Rest func(read int64, end error) []byte
@@ -86,14 +90,15 @@ type Conn struct {
 	r          *bufio.Reader
 	maxMessage int64
 	maxParts   int
-	notes      bool     // the other end can send on Note
+	notes      bool // the other end can send on Note
+	large      func(size int64) (keep bool, err error)
 	sizes      []uint32 // of the parts of the current message
 }
 
 // New returns one end of a stream. It owns nc.
 func New(nc net.Conn, o Options) *Conn {
 	nc = light(nc)
-	c := &Conn{out: sendqueue.New(nc), maxMessage: o.MaxMessage, maxParts: o.MaxParts, notes: o.Notes}
+	c := &Conn{out: sendqueue.New(nc), maxMessage: o.MaxMessage, maxParts: o.MaxParts, notes: o.Notes, large: o.Large}
 	c.r = bufio.NewReaderSize(&source{nc: nc, more: o.Rest}, readBuffer)
 	if c.maxMessage <= 0 {
 		c.maxMessage = defaultMaxMessage

@@ -34,18 +34,17 @@ img { max-width: 100% } table { border-collapse: collapse; font-size: 13px } td,
 </style></head><body>
 {{end}}{{define "cell"}}<div class="cell">
 {{if .Prose}}<div class="prose">{{.Source}}</div>{{else}}<div class="code">{{if .Count}}<span class="count">[{{.Count}}]</span>{{end}}<pre><code>{{.Source}}</code></pre></div>{{end}}
-{{range .Outputs}}<div class="out {{.Class}}">{{if .Image}}<img src="{{.Image}}" alt="{{.Text}}">{{else if .HTML}}{{.HTML}}{{else}}<pre>{{.Text}}</pre>{{end}}</div>
-{{end}}{{if .Note}}<div class="note">{{.Note}}</div>{{end}}</div>
+{{end}}{{define "output"}}<div class="out {{.Class}}">{{if .Image}}<img src="{{.Image}}" alt="{{.Text}}">{{else if .HTML}}{{.HTML}}{{else}}<pre>{{.Text}}</pre>{{end}}</div>
+{{end}}{{define "note"}}{{if .Note}}<div class="note">{{.Note}}</div>{{end}}</div>
 {{end}}{{define "tail"}}</body></html>
 {{end}}`))
 })
 
 type cellView struct {
-	Prose   bool
-	Source  string
-	Count   int
-	Outputs []outputView
-	Note    string
+	Prose  bool
+	Source string
+	Count  int
+	Note   string
 }
 
 type outputView struct {
@@ -63,7 +62,7 @@ func HTML(w io.Writer, title string, cells Cells) error {
 	policy := cleaner()
 	for c, err := range cells {
 		if err == nil {
-			err = page().ExecuteTemplate(w, "cell", view(policy, c))
+			err = cell(w, policy, c)
 		}
 		if err != nil {
 			return fmt.Errorf("export notebook: %w", err)
@@ -75,18 +74,25 @@ func HTML(w io.Writer, title string, cells Cells) error {
 	return nil
 }
 
-func view(policy *bluemonday.Policy, c cellhold.Cell) cellView {
+// cell writes one cell, one output at a time, because an output takes memory several times while it is cleaned.
+func cell(w io.Writer, policy *bluemonday.Policy, c cellhold.Cell) error {
 	v := cellView{Source: readable(c.Code), Count: c.ExecutionCount}
-	if v.Prose = c.Type == cellhold.CellMarkdown || c.Type == cellhold.CellRaw; v.Prose || c.State != cellhold.CellDone {
-		return v
-	}
-	for _, o := range c.Outputs {
-		v.Outputs = append(v.Outputs, output(policy, o))
-	}
-	if c.Status != cellhold.StatusOK && c.Status != cellhold.StatusError {
+	v.Prose = c.Type == cellhold.CellMarkdown || c.Type == cellhold.CellRaw
+	list := c.Outputs
+	if v.Prose || c.State != cellhold.CellDone {
+		list = nil
+	} else if c.Status != cellhold.StatusOK && c.Status != cellhold.StatusError {
 		v.Note = readable(strings.TrimSpace(fmt.Sprintf("%s. %s", c.Status, c.Cause)))
 	}
-	return v
+	if err := page().ExecuteTemplate(w, "cell", v); err != nil {
+		return err
+	}
+	for _, o := range list {
+		if err := page().ExecuteTemplate(w, "output", output(policy, o)); err != nil {
+			return err
+		}
+	}
+	return page().ExecuteTemplate(w, "note", v)
 }
 
 func output(policy *bluemonday.Policy, o cellhold.Output) outputView {

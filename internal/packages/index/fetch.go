@@ -1,6 +1,7 @@
 package index
 
 import (
+	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -221,38 +222,64 @@ func (v *Visit) file(ctx context.Context, l link) Answer {
 	if v.rule.Begun != nil {
 		v.rule.Begun(l.name, size)
 	}
-	return Answer{http.StatusOK, "application/octet-stream", size, &hashed{ReadCloser: metered{body, v}, visit: v, link: l, hash: sha256.New()}}
+	return Answer{http.StatusOK, "application/octet-stream", size, newHashed(metered{body, v}, v, l)}
 }
 
 // hashed is a file that is being read.
 type hashed struct {
-	io.ReadCloser
-	visit *Visit
-	link  link
-	hash  hash.Hash
-	ended bool
+	source io.ReadCloser
+	ahead  *bufio.Reader // of source
+	visit  *Visit
+	link   link
+	hash   hash.Hash
+	ended  error // the result of all further reads, or nil
 }
 
 var errWrongFile = errors.New("the file has a wrong hash")
 
-// Read reads the file. At its end it checks the hash, so that a wrong file never arrives completely.
+// newHashed returns a reader of a file. It closes the source.
+func newHashed(source io.ReadCloser, v *Visit, l link) *hashed {
+	return &hashed{source: source, ahead: bufio.NewReaderSize(source, 32<<10), visit: v, link: l, hash: sha256.New()}
+}
+
+// Read reads the file. It passes on the last bytes only if the hash is right, so a wrong file never arrives completely.
+// For this, it waits until it knows whether more bytes follow: HTTP/2 and files report their end after the last byte.
 func (h *hashed) Read(p []byte) (int, error) {
-	n, err := h.ReadCloser.Read(p)
-	h.hash.Write(p[:n])
-	if !errors.Is(err, io.EOF) || h.ended {
-		return n, err
+	if h.ended != nil {
+		return 0, h.ended
 	}
-	h.ended = true
+	n, err := h.ahead.Read(p)
+	h.hash.Write(p[:n])
+	if err == nil {
+		_, err = h.ahead.Peek(1)
+	}
+	if err == nil {
+		return n, nil
+	}
+	if h.ended = err; errors.Is(err, io.EOF) {
+		h.ended = h.finish()
+	}
+	if errors.Is(h.ended, errWrongFile) {
+		return 0, h.ended
+	}
+	return n, h.ended
+}
+
+// Close closes the source.
+func (h *hashed) Close() error { return h.source.Close() }
+
+// finish checks the hash of the whole file. It returns io.EOF if the hash is right.
+func (h *hashed) finish() error {
 	sum := hex.EncodeToString(h.hash.Sum(nil))
 	if !h.visit.right(h.link, sum) {
 		h.visit.fail(cellhold.Errorf(cellhold.Denied, "The file %s was not installed: its hash (sha256 %s) differs from the expected one.", h.link.name, sum))
-		return 0, errWrongFile
+		return errWrongFile
 	}
 	_, version := split(h.link.name)
 	h.visit.mu.Lock()
 	defer h.visit.mu.Unlock()
 	h.visit.files = append(h.visit.files, File{h.link.project, version, h.link.name, sum})
-	return n, err
+	return io.EOF
 }
 
 // right reports whether the hash of a file matches its page and the request.

@@ -1,15 +1,15 @@
 // Package index answers the requests of an installer in a sandbox from package indexes and folders that the operator chose.
 //
-// The installer sees pages that this package creates, with numbers instead of links. It can fetch the page of a
-// project, and the files on such a page of the same visit, and no other URL. Hosts, credentials, proxies and
-// certificates stay on the server. Files are hashed while they are read, and a file with a wrong hash is never
-// delivered completely.
+// The installer sees pages that this package creates, with numbers instead of links. It can fetch the pages of
+// projects. It can also fetch the files on the pages that the same installation fetched, and the metadata of these
+// files. It can fetch no other URL. Hosts, credentials, proxies and certificates stay on the server. Files are hashed
+// while they are read, and a file with a wrong hash is never delivered completely.
 //
-// A project comes from one source: the first one that has it, or the ones to which it is pinned. If a source fails, no other
-// source is asked instead. Otherwise, an attacker who makes a private index fail could replace a package by a public one of
-// the same name.
+// A project comes from the first source that has it. If the project is pinned, only the sources to which it is pinned are
+// asked. If a source fails, no other source is asked instead. Otherwise, an attacker who makes a private index fail could
+// replace a package by a public one of the same name.
 //
-// The package knows no sessions and no guests. Its only lock is Visit.mu, held for map operations.
+// The package knows no sessions and no guests. Visit.mu is held only while maps and slices are read or changed.
 package index
 
 import (
@@ -122,8 +122,8 @@ type Rule struct {
 	Begun func(file string, size int64)
 }
 
-// Taken is the amount that visits take from the sources. A repeated request of a page counts again, unless the
-// visit still holds the page.
+// Taken is the amount that visits take from the sources. A second request of a page counts only if the first one
+// failed or is not answered yet.
 type Taken struct {
 	Pages int   // pages of projects
 	Files int   // files and metadata of files

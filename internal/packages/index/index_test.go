@@ -2,8 +2,10 @@ package index
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -13,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"cellhold"
@@ -264,4 +267,25 @@ func FuzzPage(f *testing.F) {
 			t.Fatalf("the rewritten page of %d links: kept %t, want true and valid JSON", len(links), ok)
 		}
 	})
+}
+
+// Sources report their end with the last bytes (HTTP/1.1) or after them (HTTP/2, files). In each case a file with a wrong
+// hash arrives incompletely, so an installer cannot use it, and a file with the right one arrives whole.
+func TestAFileWithAWrongHashNeverArrivesCompletely(t *testing.T) {
+	content := strings.Repeat("wheel", 20_000)
+	right := fmt.Sprintf("%x", sha256.Sum256([]byte(content)))
+	for name, source := range map[string]func(io.Reader) io.Reader{
+		"the end comes with the last bytes":  iotest.DataErrReader,
+		"the end comes after the last bytes": func(r io.Reader) io.Reader { return r },
+		"one byte at a time":                 iotest.OneByteReader,
+	} {
+		for sum, want := range map[string]error{right: nil, strings.Repeat("0", 64): errWrongFile} {
+			v := (&Index{}).Visit(Rule{})
+			r := newHashed(io.NopCloser(source(strings.NewReader(content))), v, link{name: "a-1-py3-none-any.whl", project: "a", sha256: sum})
+			got, err := io.ReadAll(r)
+			if !errors.Is(err, want) || (len(got) == len(content)) != (want == nil) || len(v.Files()) != len(got)/len(content) {
+				t.Errorf("%s, with the hash %.4s…: got %d of %d bytes, %d listed files and %v, want %v", name, sum, len(got), len(content), len(v.Files()), err, want)
+			}
+		}
+	}
 }

@@ -3,6 +3,7 @@ package embedded
 import (
 	"cellhold/internal/sandbox/embedded/process"
 	"cellhold/internal/sandbox/embedded/runner"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,9 +13,11 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+	"golang.org/x/time/rate"
 
 	"cellhold/internal/link"
 	"cellhold/internal/sandbox"
+	"cellhold/internal/sandbox/embedded/snapshots"
 )
 
 // box is one sandbox that this driver owns.
@@ -29,13 +32,16 @@ type box struct {
 
 	// stateMu serialises Pause, Resume, Snapshot, Destroy and detach.
 	stateMu  sync.Mutex
-	released bool
+	released atomic.Bool // Destroy or detach is done; set with stateMu held
 	lock     *ownership
+	writer   *os.File // the writer of the agent's input in a private driver; else nil
 
 	paused atomic.Bool
 
 	// attaching is the lock of attached, so that only one call opens the link. A context can end the wait for it.
+	// linkPace limits how often it opens the link; only the holder of the lock uses it.
 	attaching chan struct{}
+	linkPace  *rate.Limiter
 
 	mu        sync.Mutex // guards the fields below
 	record    *record
@@ -44,10 +50,24 @@ type box struct {
 	exit      sandbox.Exit
 }
 
-// take makes the sandbox of a record a sandbox of this driver and starts to watch it.
-func (d *Driver) take(r *record, p paths, lock *ownership) (*box, error) {
-	if !r.Sentry.Alive() {
+// linkRate and linkBurst limit how often the link of one sandbox is opened. An honest guest never breaks it. A hostile
+// guest can break it at once, and each link takes memory for half a minute.
+const (
+	linkRate  = rate.Limit(0.5)
+	linkBurst = 5
+)
+
+// errFilesLost says that programs in a sandbox cannot read the files of the host.
+var errFilesLost = errors.New("the file proxy of the sandbox has ended")
+
+// take makes the sandbox of a record a sandbox of this driver and starts to watch it. After an error, the caller still
+// owns lock and writer.
+func (d *Driver) take(r *record, p paths, lock *ownership, writer *os.File) (*box, error) {
+	switch {
+	case !r.Sentry.Alive():
 		return nil, sandbox.ErrNotFound
+	case !r.Gofer.Alive():
+		return nil, errFilesLost
 	}
 	sentry, err := r.Sentry.Open()
 	if err != nil {
@@ -57,13 +77,14 @@ func (d *Driver) take(r *record, p paths, lock *ownership) (*box, error) {
 		return nil, sandbox.ErrNotFound
 	}
 	gofer, err := r.Gofer.Open()
-	if err != nil {
+	if gofer == nil {
 		sentry.Close()
-		return nil, err
+		return nil, cmp.Or(err, errFilesLost)
 	}
 	b := &box{
-		d: d, paths: p, record: r, lock: lock, sentry: sentry, gofer: gofer,
+		d: d, paths: p, record: r, lock: lock, writer: writer, sentry: sentry, gofer: gofer,
 		ended: make(chan struct{}), detached: make(chan struct{}), attaching: make(chan struct{}, 1),
+		linkPace: rate.NewLimiter(linkRate, linkBurst),
 	}
 	b.paused.Store(r.Paused)
 	process.Children.Add(r.Sentry.PID)
@@ -102,7 +123,7 @@ func (d *Driver) adopt(ctx context.Context, id sandbox.ID) (*box, error) {
 		r.Saving = false
 		d.ensureRunning(ctx, r, p)
 	}
-	b, err := d.take(r, p, lock)
+	b, err := d.take(r, p, lock, nil)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
@@ -159,6 +180,11 @@ func (b *box) attached(ctx context.Context) (*link.Host, error) {
 	if b.paused.Load() {
 		return nil, errors.New("the sandbox is paused and cannot answer")
 	}
+	ctx, cancel := b.untilDetached(ctx)
+	defer cancel()
+	if b.linkPace.Wait(ctx) != nil { // it ends early, without an error of the context, if the deadline is too near
+		return nil, fmt.Errorf("the guest broke its link too often: %w", cmp.Or(context.Cause(ctx), context.DeadlineExceeded))
+	}
 	host, err := b.attach(ctx)
 	if err != nil {
 		return nil, err
@@ -167,6 +193,22 @@ func (b *box) attached(ctx context.Context) (*link.Host, error) {
 	defer b.mu.Unlock()
 	b.link = host
 	return host, nil
+}
+
+// untilDetached returns a context that also ends with the sandbox, and when the driver detaches from it. Otherwise a guest
+// that does not answer could delay the end of the server.
+func (b *box) untilDetached(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-b.detached:
+			cancel(net.ErrClosed)
+		case <-b.ended:
+			cancel(sandbox.ErrNotFound)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
 }
 
 // attach opens the host's ends of the FIFOs. They report the end of the sandbox.
@@ -200,9 +242,7 @@ func (b *box) Wait(ctx context.Context) (sandbox.Exit, error) {
 
 // Usage returns the resources that the sandbox has used so far.
 func (b *box) Usage(context.Context) (sandbox.Usage, error) {
-	b.stateMu.Lock()
-	defer b.stateMu.Unlock()
-	if b.released {
+	if b.released.Load() { // without stateMu: a save of the sandbox must not delay callers that only read figures
 		return sandbox.Usage{}, fmt.Errorf("usage of sandbox %s: %w", b.ID(), sandbox.ErrNotFound)
 	}
 	return b.usage(), nil
@@ -224,34 +264,60 @@ func (b *box) Peak(reset bool) (int64, error) {
 }
 
 // Pause stops all processes in the sandbox.
-func (b *box) Pause(ctx context.Context) error { return b.setPaused(ctx, "pause", true) }
-
-// Resume lets all processes in the sandbox continue.
-func (b *box) Resume(ctx context.Context) error { return b.setPaused(ctx, "resume", false) }
-
-func (b *box) setPaused(ctx context.Context, verb string, paused bool) error {
+func (b *box) Pause(ctx context.Context) error {
 	b.stateMu.Lock()
 	defer b.stateMu.Unlock()
-	if b.released {
-		return fmt.Errorf("%s sandbox %s: %w", verb, b.ID(), sandbox.ErrNotFound)
+	if b.released.Load() {
+		return fmt.Errorf("pause sandbox %s: %w", b.ID(), sandbox.ErrNotFound)
 	}
-	if b.paused.Load() == paused {
+	if b.paused.Load() {
 		return nil
 	}
-	if paused { // if this process is killed before it records the pause, the next server resumes the sandbox
-		b.record.Saving = true
-		if err := b.record.save(b.paths); err != nil {
-			return err
+	b.record.Saving = true // if this process is killed before it records the pause, the next server resumes the sandbox
+	err := b.record.save(b.paths)
+	if err == nil {
+		if err = b.d.runCommand(ctx, b.record, b.paths, "pause", runner.InnerID); err == nil {
+			b.paused.Store(true)
+			b.record.Paused = true
+		} else {
+			b.d.ensureRunning(ctx, b.record, b.paths) // a command that was killed can have paused it
 		}
 	}
-	err := b.d.runCommand(ctx, b.record, b.paths, verb, runner.InnerID)
 	b.record.Saving = false
-	if err != nil {
-		return errors.Join(fmt.Errorf("%s sandbox %s: %w", verb, b.ID(), err), b.record.save(b.paths))
+	if err = errors.Join(err, b.record.save(b.paths)); err != nil {
+		return fmt.Errorf("pause sandbox %s: %w", b.ID(), spaceError(err))
 	}
-	b.paused.Store(paused)
-	b.record.Paused = paused
-	return b.record.save(b.paths)
+	return nil
+}
+
+// Resume lets all processes in the sandbox continue. A full disk does not prevent it: the record then says that the
+// sandbox is paused, and the next server resumes it once more, which does no harm.
+func (b *box) Resume(ctx context.Context) error {
+	b.stateMu.Lock()
+	defer b.stateMu.Unlock()
+	if b.released.Load() {
+		return fmt.Errorf("resume sandbox %s: %w", b.ID(), sandbox.ErrNotFound)
+	}
+	if !b.paused.Load() {
+		return nil
+	}
+	if err := b.d.runCommand(ctx, b.record, b.paths, "resume", runner.InnerID); err != nil {
+		return fmt.Errorf("resume sandbox %s: %w", b.ID(), err)
+	}
+	b.paused.Store(false)
+	b.record.Paused, b.record.Saving = false, false
+	if err := b.record.save(b.paths); err != nil {
+		b.d.log.Warn("cannot record that a sandbox is resumed", "sandbox", string(b.ID()), "error", err)
+	}
+	return nil
+}
+
+// spaceError adds sandbox.ErrSpace to the error of a full disk or quota.
+func spaceError(err error) error {
+	if snapshots.IsFull(err) {
+		return fmt.Errorf("%w: %w", sandbox.ErrSpace, err)
+	}
+	return err
 }
 
 // runCommand runs a gVisor command on a sandbox.
@@ -280,7 +346,7 @@ func (d *Driver) runCommand(ctx context.Context, r *record, p paths, args ...str
 func (b *box) Destroy(ctx context.Context) error {
 	b.stateMu.Lock()
 	defer b.stateMu.Unlock()
-	if b.released {
+	if b.released.Load() {
 		return nil
 	}
 	b.mu.Lock()
@@ -300,14 +366,7 @@ func (b *box) Destroy(ctx context.Context) error {
 	return errors.Join(b.release(), b.lock.Close())
 }
 
-func (b *box) hasEnded() bool {
-	select {
-	case <-b.ended:
-		return true
-	default:
-		return false
-	}
-}
+func (b *box) hasEnded() bool { return isClosed(b.ended) }
 
 // detach gives up the sandbox without ending it.
 func (b *box) detach() error { return errors.Join(b.detachKeepLock(), b.lock.Close()) }
@@ -316,21 +375,20 @@ func (b *box) detach() error { return errors.Join(b.detachKeepLock(), b.lock.Clo
 func (b *box) detachKeepLock() error {
 	b.stateMu.Lock()
 	defer b.stateMu.Unlock()
-	if b.released {
+	if b.released.Load() {
 		return nil
 	}
 	close(b.detached)
 	b.sentry.Interrupt()
-	if b.gofer != nil {
-		b.gofer.Interrupt()
-	}
+	b.gofer.Interrupt()
 	return b.release()
 }
 
 // release is the last step of Destroy and of detach. The caller must hold b.stateMu.
 func (b *box) release() error {
 	b.watch.Wait()
-	b.released = true
+	b.released.Store(true)
+	b.writer.Close() // also if it is nil
 	b.d.unregister(b)
 	// Wait for a call of attached that opens the link.
 	b.attaching <- struct{}{}

@@ -114,10 +114,27 @@ func (d *Driver) start(ctx context.Context, s sandbox.Spec, from *snapshots.Imag
 
 // boot starts the sandbox, checks it, and waits for its agent.
 func (d *Driver) boot(ctx context.Context, s sandbox.Spec, from *snapshots.Image, by runnerBuild, r *record, p paths, lock *ownership, stderr *os.File) (*box, error) {
-	if err := d.launch(ctx, s, from, by, p, stderr); err != nil {
+	writer, err := d.launch(ctx, s, from, by, p, stderr)
+	if err != nil {
 		return nil, err
 	}
 	from.Close()
+	b, err := d.check(r, s, p, lock, writer)
+	if err != nil {
+		writer.Close() // also if it is nil
+		return nil, err
+	}
+	if err := b.awaitAgent(ctx); err != nil {
+		if from != nil {
+			err = b.classifyEnd(err)
+		}
+		return nil, errors.Join(err, b.detachKeepLock())
+	}
+	return b, nil
+}
+
+// check checks a sandbox that has started, and takes it.
+func (d *Driver) check(r *record, s sandbox.Spec, p paths, lock *ownership, writer *os.File) (*box, error) {
 	if err := d.identify(r, p); err != nil {
 		return nil, err
 	}
@@ -132,17 +149,7 @@ func (d *Driver) boot(ctx context.Context, s sandbox.Spec, from *snapshots.Image
 	if err := r.save(p); err != nil {
 		return nil, err
 	}
-	b, err := d.take(r, p, lock)
-	if err != nil {
-		return nil, err
-	}
-	if err := b.awaitAgent(ctx); err != nil {
-		if from != nil {
-			err = b.classifyEnd(err)
-		}
-		return nil, errors.Join(err, b.detachKeepLock())
-	}
-	return b, nil
+	return d.take(r, p, lock, writer)
 }
 
 // awaitAgent waits for the agent of a new sandbox.
@@ -159,21 +166,49 @@ func (b *box) awaitAgent(ctx context.Context) error {
 	return nil
 }
 
-// launch runs the runner, which starts the sandbox and exits.
-func (d *Driver) launch(ctx context.Context, s sandbox.Spec, from *snapshots.Image, by runnerBuild, p paths, stderr *os.File) error {
+// launch runs the runner, which starts the sandbox and exits. A private driver also gets the only writer of the agent's
+// input, which the caller must close.
+func (d *Driver) launch(ctx context.Context, s sandbox.Spec, from *snapshots.Image, by runnerBuild, p paths, stderr *os.File) (writer *os.File, err error) {
 	// FIFOs, because a later server can open them again by name, unlike pipes or sockets. The sandbox opens each of
-	// them for reading and writing. So if the server dies, the sandbox gets no end of file and no broken pipe.
+	// them for reading and writing. So if the server dies, the sandbox gets no end of file and no broken pipe. In a
+	// private driver, the sandbox opens its input only for reading, and its agent ends at the end of the file.
 	in, err := makeFIFO(p.in)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer in.Close()
 	out, err := makeFIFO(p.out)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer out.Close()
+	if !d.private {
+		return nil, d.run(ctx, s, from, by, p, in, out, stderr)
+	}
+	reader, writer, err := ends(p.in)
+	if err != nil {
+		return nil, err
+	}
+	defer reader.Close()
+	if err := d.run(ctx, s, from, by, p, reader, out, stderr); err != nil {
+		return nil, errors.Join(err, writer.Close())
+	}
+	return writer, nil
+}
 
+// ends opens the two ends of a FIFO that is open already.
+func ends(path string) (reader, writer *os.File, err error) {
+	if reader, err = os.OpenFile(path, os.O_RDONLY, 0); err != nil {
+		return nil, nil, err
+	}
+	if writer, err = os.OpenFile(path, os.O_WRONLY, 0); err != nil {
+		return nil, nil, errors.Join(err, reader.Close())
+	}
+	return reader, writer, nil
+}
+
+// run runs the runner with the standard streams of the sandbox.
+func (d *Driver) run(ctx context.Context, s sandbox.Spec, from *snapshots.Image, by runnerBuild, p paths, in, out, stderr *os.File) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, d.startTimeout, fmt.Errorf("gVisor did not start within %v", d.startTimeout))
 	defer cancel()
 	verb := []string{"run", "--bundle", p.bundle, "--pids", p.pids}
@@ -251,7 +286,7 @@ func (d *Driver) identify(r *record, p paths) error {
 		if *found.to, err = process.Identify(found.pid); err != nil {
 			return err
 		}
-		if !process.BelongsTo(found.pid, p.gvisor) { // after Identify, because the pid could have been reused before it
+		if !d.users().BelongsTo(found.pid, p.gvisor) { // after Identify, because the pid could have been reused before it
 			return fmt.Errorf("process %d does not belong to this sandbox, or has ended", found.pid)
 		}
 	}

@@ -47,6 +47,7 @@ type Driver struct {
 	creating   chan struct{} // bounds the creations in progress
 
 	acceptUnenforced bool
+	private          bool
 
 	snapshots string
 	reserve   int64
@@ -89,7 +90,7 @@ func open(o Options) (*Driver, error) {
 	if err := d.checkSocket("x"); err != nil {
 		return nil, fmt.Errorf("%w: %w", errOptions, err)
 	}
-	d.acceptUnenforced = o.AcceptUnenforced
+	d.acceptUnenforced, d.private = o.AcceptUnenforced, o.Private
 	d.snapshots, d.reserve = o.snapshots(), o.reserve()
 	d.setDefaults()
 	d.privileged = os.Geteuid() == 0 && hasSysAdmin() && mapsIDs(d.uidBase)
@@ -193,12 +194,13 @@ func (d *Driver) unlimited(err error) {
 // Features returns what this driver can do on this host.
 func (d *Driver) Features() sandbox.Features { return d.features }
 
-// List returns every sandbox that has a directory.
+// List returns every sandbox that has a directory, or runs without one.
 func (d *Driver) List(context.Context) ([]sandbox.Info, error) {
 	ids, err := d.ids()
 	if err != nil {
 		return nil, fmt.Errorf("list sandboxes: %w", err)
 	}
+	ids = append(ids, d.lost(ids)...)
 	infos := make([]sandbox.Info, 0, len(ids))
 	for _, id := range ids {
 		infos = append(infos, d.info(id))
@@ -221,10 +223,11 @@ func (d *Driver) Remove(ctx context.Context, id sandbox.ID) error {
 		return fmt.Errorf("remove sandbox: %w", err)
 	}
 	p := d.paths(id)
+	take := own
 	if _, err := os.Lstat(p.dir); notExist(err) {
-		return d.clear(ctx, id, p) // a cgroup can remain without a directory
+		take = ownLost // a cgroup or processes can remain without a directory
 	}
-	lock, err := own(p)
+	lock, err := take(p)
 	if err != nil {
 		if notExist(err) {
 			return nil
@@ -236,9 +239,9 @@ func (d *Driver) Remove(ctx context.Context, id sandbox.ID) error {
 }
 
 // clear removes everything that a sandbox can have, in any state. The directory is last, because List finds the sandbox
-// by it.
+// by it when no process runs any more.
 func (d *Driver) clear(ctx context.Context, id sandbox.ID, p paths) error {
-	return d.clearWith(ctx, id, p, func() []process.Process { return append(process.StartedWith(p.gvisor), d.remains(id, p)...) })
+	return d.clearWith(ctx, id, p, func() []process.Process { return append(d.users().StartedWith(p.gvisor), d.remains(id, p)...) })
 }
 
 // clearEnded is clear for a sandbox whose creation was complete, and whose sentry has ended. All its processes are in its
@@ -306,6 +309,14 @@ func (d *Driver) remains(id sandbox.ID, p paths) (procs []process.Process) {
 		}
 	}
 	return procs
+}
+
+// users returns the uids of this driver's processes: that of the server, and those of the sandboxes if it gives them their
+// own.
+func (d *Driver) users() process.Users {
+	return func(uid uint32) bool {
+		return uid == uint32(os.Geteuid()) || d.privileged && uid-d.uidBase < idRange // also false below uidBase
+	}
 }
 
 func (d *Driver) register(b *box) {

@@ -61,6 +61,9 @@ type Options struct {
 	// these cases. For a server that does not run as root it has no effect: such a server starts without the limits
 	// that it cannot enforce.
 	AcceptUnenforced bool
+	// Private says that no other process continues the sandboxes of this driver. Then the agent of each sandbox ends the
+	// sandbox when this process ends, also if it is killed, or when the driver is closed.
+	Private bool
 	// Logger receives the driver's log. Nil means no log.
 	Logger *slog.Logger
 }

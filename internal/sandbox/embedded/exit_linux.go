@@ -3,6 +3,8 @@ package embedded
 import (
 	"cellhold/internal/sandbox/embedded/process"
 	"os"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,19 +15,33 @@ import (
 // await waits for the sandbox's end and records its cause.
 func (b *box) await() {
 	defer b.unwatch()
-	if err := b.sentry.Wait(); err != nil {
-		return // the driver gave the sandbox up
+	gone, filesLost := make(chan struct{}), false
+	var late atomic.Bool // the driver killed the gofer after the end of the sentry
+	var gofer sync.WaitGroup
+	gofer.Go(func() { filesLost = b.awaitGofer(gone, &late) })
+	err := b.sentry.Wait()
+	close(gone)
+	if err != nil { // the driver gave the sandbox up
+		gofer.Wait()
+		return
 	}
 	status, ours := b.sentry.Reap()
 	exit := exitOf(status, ours)
-	usage := b.usage() // before the cgroup is removed
-	b.awaitGofer()
+	usage := b.usage()            // before the cgroup is removed
+	const limit = 5 * time.Second // the gofer only has to notice the end
+	timer := time.AfterFunc(limit, func() {
+		late.Store(true)
+		_ = b.gofer.Kill()
+	})
+	gofer.Wait()
+	timer.Stop()
 
 	b.mu.Lock()
 	exit.Destroyed = b.destroyed
+	exit.FilesLost = filesLost && !b.destroyed
 	// Memory ran out if the host's OOM killer ended a process and the sandbox then ended abnormally. The death of a
 	// kernel alone does not end the sandbox, because the agent survives it.
-	exit.OOM = !exit.Destroyed && usage.OOMKills > 0 && (exit.Signal == int(unix.SIGKILL) || !ours)
+	exit.OOM = !exit.Destroyed && !exit.FilesLost && usage.OOMKills > 0 && (exit.Signal == int(unix.SIGKILL) || !ours)
 	if !exit.Destroyed {
 		exit.Message = panicMessage(b.paths)
 	}
@@ -38,21 +54,45 @@ func (b *box) unwatch() {
 	process.Children.Remove(b.record.Sentry.PID)
 	process.Children.Remove(b.record.Gofer.PID)
 	b.sentry.Close()
-	if b.gofer != nil {
-		b.gofer.Close()
-	}
+	b.gofer.Close()
 }
 
-// awaitGofer waits for the end of the gofer, and collects its exit status. The gofer ends right after the sentry.
-func (b *box) awaitGofer() {
-	if b.gofer == nil {
-		return
+// sentryTime is the time in which a sentry that is ending must end after its gofer. It needs milliseconds.
+const sentryTime = time.Second
+
+// awaitGofer waits for the end of the gofer, collects its exit status, and reports whether it ended before the sentry.
+// Then it also ends the sandbox: every access to a file would give an error. gVisor itself does this only for sandboxes
+// that were not restored. gone is closed when the sentry has ended.
+func (b *box) awaitGofer(gone <-chan struct{}, late *atomic.Bool) (first bool) {
+	if b.gofer.Wait() != nil {
+		return false // the driver gave the sandbox up
 	}
-	const limit = 5 * time.Second // the gofer only has to notice the end
-	timer := time.AfterFunc(limit, func() { _ = b.gofer.Kill() })
-	defer timer.Stop()
-	if b.gofer.Wait() == nil {
-		_, _ = b.gofer.Reap()
+	status, ours := b.gofer.Reap()
+	switch normal := status.Exited() && status.ExitStatus() == 0; {
+	case ours: // the gofer exits with 0 when the sentry has closed its files
+		first = !normal && !late.Load()
+	case !isClosed(gone): // another process collects the status
+		first = b.record.Sentry.Alive()
+	}
+	if !first {
+		wait := time.NewTimer(sentryTime)
+		defer wait.Stop()
+		select {
+		case <-gone:
+			return false
+		case <-wait.C:
+		}
+	}
+	_ = b.sentry.Kill()
+	return true
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 

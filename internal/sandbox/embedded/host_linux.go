@@ -90,8 +90,8 @@ const minSpace = 2 << 30
 // minSnapshotSpace is the maximum size of a snapshot of a session with the default memory.
 const minSnapshotSpace = 1 << 30
 
-// Check checks what this host offers to sandboxes, and returns how to fix each problem. It also starts a tiny sandbox and
-// saves it. If that sandbox starts, the host has everything that sandboxes need.
+// Check checks what this host offers to sandboxes, and returns how to fix each problem. It also starts a tiny sandbox,
+// saves it, and restores it in a second one. If both start, the host has everything that sandboxes need.
 func Check(ctx context.Context, o Options) []Finding {
 	namespaces := errNotTried // a runner that cannot be started shows nothing about namespaces
 	if runnable(o.Runner, false) == nil {

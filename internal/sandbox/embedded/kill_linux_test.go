@@ -27,9 +27,10 @@ import (
 
 // The test binary runs itself as a server that is killed.
 var (
-	roleFlag = flag.String("role", "", "role of this process; empty runs the tests")
-	idFlag   = flag.String("id", "", "the sandbox that a server makes")
-	fromFlag = flag.String("from", "", "the snapshot that the server restores or makes")
+	roleFlag  = flag.String("role", "", "role of this process; empty runs the tests")
+	idFlag    = flag.String("id", "", "the sandbox that a server makes")
+	fromFlag  = flag.String("from", "", "the snapshot that the server restores or makes")
+	privately = flag.Bool("private", false, "the server's sandboxes end with it")
 )
 
 func play(role string) int {
@@ -52,7 +53,7 @@ func play(role string) int {
 
 // serve creates a sandbox and sends requests to it until this process is killed.
 func serve() error {
-	d, err := embedded.New(embedded.Options{Dir: filepath.Join(*homeFlag, "run"), Guest: guestPath(), Runner: process.Self})
+	d, err := embedded.New(embedded.Options{Dir: filepath.Join(*homeFlag, "run"), Guest: guestPath(), Runner: process.Self, Private: *privately})
 	if err != nil {
 		return err
 	}

@@ -14,8 +14,9 @@ var errOwned = errors.New("the sandbox exists already and has an owner")
 
 // ownership is the exclusive right to a sandbox, from own to Close. When this process dies, the kernel ends it.
 type ownership struct {
-	path string
-	f    *os.File
+	path   string
+	f      *os.File // nil for a sandbox without a directory
+	closed bool
 }
 
 // owned lists the locks of this process. Record locks keep out other processes only.
@@ -48,15 +49,28 @@ func own(p paths) (*ownership, error) {
 	return &ownership{path: p.lock, f: f}, nil
 }
 
+// ownLost is own for a sandbox without a directory, which can have an owner in this process. It keeps out this process only.
+func ownLost(p paths) (*ownership, error) {
+	owned.mu.Lock()
+	defer owned.mu.Unlock()
+	if owned.paths[p.lock] {
+		return nil, errOwned
+	}
+	owned.paths[p.lock] = true
+	return &ownership{path: p.lock}, nil
+}
+
 // Close ends the ownership. It can be called twice.
 func (o *ownership) Close() error {
 	owned.mu.Lock()
 	defer owned.mu.Unlock()
+	if o.closed {
+		return nil
+	}
+	o.closed = true
+	delete(owned.paths, o.path)
 	if o.f == nil {
 		return nil
 	}
-	delete(owned.paths, o.path)
-	err := o.f.Close()
-	o.f = nil
-	return err
+	return o.f.Close()
 }

@@ -46,7 +46,7 @@ func TestAsAPlainUser(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", "-test.v", "-ground="+theirs,
-		"-test.run=TestEmbeddedKeepsTheContract|TestUnenforcedLimits|TestAKilledServer|TestACreationKilled|TestARestoreKilled|TestAKilledSnapshot|TestALinkInUse|TestTheDoctor")
+		"-test.run=TestEmbeddedKeepsTheContract|TestUnenforcedLimits|TestAKilledServer|TestACreationKilled|TestARestoreKilled|TestAKilledSnapshot|TestALinkInUse|TestASaveNeverEnds|TestTheDoctor|EndsWithItsGofer|WhoseDirectoryWasDeleted|ThePrivateSandboxes")
 	cmd.Args[0] = os.Args[0]
 	cmd.Dir = theirs
 	cmd.Env = []string{"TMPDIR=" + theirs, "PATH=" + os.Getenv("PATH")}

@@ -45,7 +45,7 @@ func (d *Driver) paths(id sandbox.ID) paths {
 		out:    filepath.Join(dir, "out"),
 		bundle: filepath.Join(dir, "bundle"),
 		pids:   filepath.Join(dir, "pids"),
-		gvisor: filepath.Join(dir, "gv"),
+		gvisor: filepath.Join(dir, gvisorDir),
 		disk:   filepath.Join(dir, "disk"),
 		panics: filepath.Join(dir, "panic.log"),
 	}

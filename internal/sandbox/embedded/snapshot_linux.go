@@ -2,7 +2,6 @@ package embedded
 
 import (
 	"bufio"
-	"cellhold/internal/sandbox/embedded/process"
 	"cellhold/internal/sandbox/embedded/runner"
 	"context"
 	"crypto/sha256"
@@ -14,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -170,7 +170,7 @@ func (b *box) Snapshot(ctx context.Context, name string) error {
 	b.stateMu.Lock()
 	defer b.stateMu.Unlock()
 	err := error(sandbox.ErrNotFound)
-	if !b.released && !b.hasEnded() {
+	if !b.released.Load() && !b.hasEnded() {
 		err = b.save(ctx, name)
 	}
 	if err != nil {
@@ -201,9 +201,11 @@ func (b *box) save(ctx context.Context, name string) (err error) {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return draft.Commit(ctx, snapshots.Record{
-		Created: time.Now().UTC(), Spec: r.Spec, Labels: r.Labels, Needs: r.Needs,
-	})
+	err = draft.Commit(ctx, snapshots.Record{Created: time.Now().UTC(), Spec: r.Spec, Labels: r.Labels, Needs: r.Needs})
+	if err != nil {
+		return draft.Explain(err)
+	}
+	return nil
 }
 
 // estimateSize estimates the size of a snapshot.
@@ -227,16 +229,39 @@ func (b *box) write(ctx context.Context, dir string, limit time.Duration) error 
 	if err := b.record.save(b.paths); err != nil {
 		return err
 	}
-	args := []string{"checkpoint", "--image", dir, "--in", b.paths.in}
+	args := append([]string{"checkpoint", "--image", dir, "--in", b.paths.in}, b.checkMemory()...)
 	if b.paused.Load() {
 		args = append(args, "--paused")
 	}
-	err := b.d.runCommand(ctx, b.record, b.paths, append(args, runner.InnerID)...)
+	err := classifySave(b.d.runCommand(ctx, b.record, b.paths, append(args, runner.InnerID)...))
 	if err != nil && b.record.Saving {
 		b.d.ensureRunning(ctx, b.record, b.paths)
 	}
 	b.record.Saving = false
 	return errors.Join(err, b.record.save(b.paths))
+}
+
+// checkMemory returns the arguments that make the runner refuse a save that could exceed the memory limit. Runners of other
+// versions of gVisor do not know them.
+func (b *box) checkMemory() []string {
+	if b.record.Needs[needsGVisor] != runner.Version {
+		return nil
+	}
+	args := []string{"--limit", strconv.FormatInt(b.record.Spec.Limits.Memory, 10)}
+	if b.d.cgroups != nil {
+		args = append(args, "--memory", b.d.cgroups.MemoryDir(b.ID()))
+	}
+	return args
+}
+
+// classifySave classifies the error of a save: it is a sandbox.MemoryError if the memory limit leaves too little free.
+func classifySave(err error) error {
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if !ok || exit.ExitCode() != runner.NoRoom {
+		return err
+	}
+	n := runner.FindNeed(err.Error())
+	return &sandbox.MemoryError{Need: n.Need, Free: n.Free}
 }
 
 // ensureRunning resumes a sandbox that may have been left paused. A process of a dead server can still be saving the
@@ -245,7 +270,7 @@ func (b *box) write(ctx context.Context, dir string, limit time.Duration) error 
 func (d *Driver) ensureRunning(ctx context.Context, r *record, p paths) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.startTimeout)
 	defer cancel()
-	for _, saver := range process.StartedWith(p.gvisor, "checkpoint") {
+	for _, saver := range d.users().StartedWith(p.gvisor, "checkpoint") {
 		if err := saver.Await(ctx); err != nil {
 			d.log.Warn("a process that saves a sandbox does not end; killing it", "sandbox", string(r.ID), "error", err)
 			_ = saver.End(context.WithoutCancel(ctx)) // if this fails, the process ends with the sandbox
@@ -293,7 +318,7 @@ func (d *Driver) RemoveSnapshot(_ context.Context, name string) error {
 func (b *box) Mark(_ context.Context, labels map[string]string) error {
 	b.stateMu.Lock()
 	defer b.stateMu.Unlock()
-	if b.released {
+	if b.released.Load() {
 		return fmt.Errorf("mark sandbox %s: %w", b.ID(), sandbox.ErrNotFound)
 	}
 	b.record.Labels = maps.Clone(labels)

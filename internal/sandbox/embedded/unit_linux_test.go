@@ -3,6 +3,7 @@ package embedded
 import (
 	"cellhold/internal/sandbox"
 	"cellhold/internal/sandbox/embedded/process"
+	"errors"
 	"os"
 	"runtime"
 	"testing"
@@ -82,6 +83,33 @@ func TestASandboxGetsAsManyProcessorsAsItsLimitRoundedUp(t *testing.T) {
 	for limit, want := range map[float64]int{0.01: 1, 0.5: 1, 1: 1, 1.01: 2, 1.5: 2, 2: 2, 1e300: runtime.NumCPU()} {
 		if got := cores(sandbox.Limits{CPU: limit}); got != min(want, runtime.NumCPU()) {
 			t.Errorf("a limit of %v gives %d processors", limit, got)
+		}
+	}
+}
+
+// TestASandboxWithAnOwnerIsNotRemovedWithoutItsDirectory: another program can delete the directory.
+func TestASandboxWithAnOwnerIsNotRemovedWithoutItsDirectory(t *testing.T) {
+	d := &Driver{dir: t.TempDir()}
+	p := d.paths("owned")
+	if err := os.Mkdir(p.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := own(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(p.dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Remove(t.Context(), "owned"); !errors.Is(err, errOwned) {
+		t.Errorf("remove of a sandbox with an owner: %v, want %v", err, errOwned)
+	}
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := d.Remove(t.Context(), "owned"); err != nil {
+			t.Errorf("remove after the owner left: %v", err)
 		}
 	}
 }

@@ -107,6 +107,7 @@ var _ kernels.Launcher = (*Launcher)(nil)
 func (l *Launcher) Specs() []cellhold.KernelSpec {
 	return []cellhold.KernelSpec{
 		{Name: "python3", DisplayName: "Toy", Language: "toy"}, {Name: "toy", DisplayName: "Toy", Language: "toy"},
+		{Name: "toyscript", DisplayName: "Toy", Language: "javascript"}, // only the name of the language differs
 	}
 }
 

@@ -30,7 +30,7 @@ import (
 //	python3 F    runs the lines of a file as commands, until one exits with a status other than 0; - is
 //	             the input. bash does the same.
 //
-// A semicolon separates commands. The exit status is that of the last command.
+// The programs missing and rustc do not exist. A semicolon separates commands. The exit status is that of the last command.
 type Spawner struct {
 	Dir string // directory of relative file names
 }
@@ -43,8 +43,8 @@ func (w Spawner) Spawn(s command.Spec) (command.Process, error) {
 	if line == "" {
 		line = strings.Join(s.Args, " ")
 	}
-	if strings.HasPrefix(line, "missing") {
-		return nil, fmt.Errorf("missing: %w", fs.ErrNotExist)
+	if name, _, _ := strings.Cut(line, " "); name == "missing" || name == "rustc" {
+		return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
 	}
 	p := &pretended{dir: w.Dir, terminal: s.Terminal, done: make(chan struct{}), signals: make(chan syscall.Signal, 64), resized: make(chan cellhold.Terminal, 64)}
 	var err error
@@ -67,6 +67,9 @@ func (w Spawner) Spawn(s command.Spec) (command.Process, error) {
 	go p.run(line) // Kill closes its input and sends SIGKILL, so run ends; Kill does not wait for the end
 	return p, nil
 }
+
+// fakePID is the process id of all fake commands.
+const fakePID = 1000
 
 // pretended is a fake process.
 type pretended struct {
@@ -186,6 +189,9 @@ func (p *pretended) size() {
 		}
 	}
 }
+
+// PID returns the same id for all commands.
+func (p *pretended) PID() int { return fakePID }
 
 func (p *pretended) Input() io.WriteCloser     { return p.in }
 func (p *pretended) Outputs() []command.Output { return p.outputs }

@@ -82,7 +82,7 @@ func (d *Driver) handOver(ctx context.Context, r *ready, s sandbox.Spec) sandbox
 	return r.sandbox
 }
 
-// make creates a sandbox and primes it. After an error nothing is left.
+// make creates a sandbox and primes it. If Prime fails, it destroys the sandbox.
 func (d *Driver) make(ctx context.Context, s sandbox.Spec, awaited bool) (sandbox.Sandbox, error) {
 	s.Often = true
 	sb, err := d.o.Driver.Create(ctx, s)
@@ -97,9 +97,9 @@ func (d *Driver) make(ctx context.Context, s sandbox.Spec, awaited bool) (sandbo
 }
 
 // awaitReady waits until a matching sandbox becomes ready, or until the caller gets a slot. With a slot it returns nil,
-// and the caller must call done. Callers are served in the order of Spec.Asked, not in the order of their calls. A
-// session has other work between these two times, and on a busy host the work can take a tenth of a second. In that
-// time fifty later sessions can call.
+// and the caller must call done. Callers are served in the order of Spec.Asked, not in the order of their calls. Between
+// the time in Spec.Asked and the call, a session has other work. On a busy host this work can take a tenth of a second.
+// In that time fifty later sessions can call.
 func (d *Driver) awaitReady(ctx context.Context, s sandbox.Spec) (*ready, error) {
 	w := &waiter{spec: s, given: make(chan *ready, 1)}
 	d.mu.Lock()
@@ -141,7 +141,7 @@ func (d *Driver) enqueue(w *waiter) {
 	d.queue = slices.Insert(d.queue, i, w)
 }
 
-// done returns the caller's slot.
+// done gives the caller's slot back, and serves the callers that wait.
 func (d *Driver) done() {
 	d.mu.Lock()
 	defer d.mu.Unlock()

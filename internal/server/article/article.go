@@ -7,7 +7,10 @@
 package article
 
 import (
+	"bufio"
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -15,6 +18,7 @@ import (
 	"cellhold"
 	"cellhold/internal/lazy"
 	"cellhold/internal/notebook"
+	"cellhold/internal/outputs"
 	"cellhold/internal/registry"
 	"cellhold/internal/server/exchange"
 	"cellhold/internal/server/fastapi"
@@ -139,7 +143,7 @@ func (s *routes) start(ctx context.Context, owner, user string) (ArticleMessage,
 }
 
 func (s *routes) resetKernel(ctx context.Context, owner, user string) (ArticleMessage, error) {
-	sess, err := s.sessions.Article(owner, user)
+	sess, err := s.sessions.Article(ctx, owner, user)
 	if err != nil {
 		return ArticleMessage{}, err
 	}
@@ -152,7 +156,7 @@ func (s *routes) resetKernel(ctx context.Context, owner, user string) (ArticleMe
 }
 
 func (s *routes) end(ctx context.Context, owner, user string) (ArticleMessage, error) {
-	sess, err := s.sessions.Article(owner, user)
+	sess, err := s.sessions.Article(ctx, owner, user)
 	if err != nil {
 		return ArticleMessage{}, err
 	}
@@ -175,7 +179,7 @@ func (s *routes) execute(w http.ResponseWriter, r *http.Request) {
 		writeDetail(w, http.StatusRequestEntityTooLarge, exchange.TooLarge)
 		return
 	}
-	sess, err := s.sessions.Article(exchange.Caller(r.Context()), user)
+	sess, err := s.sessions.Article(r.Context(), exchange.Caller(r.Context()), user)
 	if err != nil {
 		s.fail(w, r, err)
 		return
@@ -188,7 +192,7 @@ func (s *routes) execute(w http.ResponseWriter, r *http.Request) {
 	// The cell's timeout limits the wait. If the client leaves, only the wait ends.
 	waiting, leave := s.waiters.Enter(r.Context())
 	defer leave()
-	if cell, err = sess.History().WaitCell(waiting, cell.ID); err != nil && context.Cause(waiting) == exchange.ErrAway {
+	if _, _, err = sess.History().AwaitCell(waiting, cell.ID); err != nil && context.Cause(waiting) == exchange.ErrAway {
 		err = cellhold.Errorf(cellhold.Unavailable, "The server is shutting down. The code continues; its outputs will be in the notebook.")
 	}
 	if err != nil {
@@ -199,21 +203,19 @@ func (s *routes) execute(w http.ResponseWriter, r *http.Request) {
 	if err := sess.HostFiles().FlushNotebook(r.Context()); err != nil && r.Context().Err() == nil {
 		s.log.Error("notebook not written", "session", cell.Session, "error", err)
 	}
-	writeCell(w, cell)
+	if err := sess.History().UseCell(r.Context(), cell.ID, func(c cellhold.Cell) { writeCell(w, c) }); err != nil {
+		s.fail(w, r, err)
+	}
 }
 
 // writeCell answers with a cell that is done.
 func writeCell(w http.ResponseWriter, cell cellhold.Cell) {
+	defer exchange.Steady(w)()
 	switch {
 	case cell.Status == cellhold.StatusOK:
-		reply := ArticleReply{Output: notebook.Text(cell.Outputs), Outputs: cell.Outputs, Plots: notebook.Plots(cell.Outputs)}
-		if reply.Outputs == nil {
-			reply.Outputs = []cellhold.Output{}
+		if writeReply(w, cell.Outputs) != nil {
+			panic(http.ErrAbortHandler) // the reader left, or must not take a part for the whole answer
 		}
-		if reply.Plots == nil {
-			reply.Plots = []notebook.Plot{}
-		}
-		exchange.WriteJSON(w, http.StatusOK, "application/json", reply)
 	case cell.Status == cellhold.StatusTimeout:
 		writeDetail(w, http.StatusRequestTimeout, timedOut)
 	case cell.Status == cellhold.StatusCancelled:
@@ -221,6 +223,22 @@ func writeCell(w http.ResponseWriter, cell cellhold.Cell) {
 	default:
 		exchange.WriteJSON(w, http.StatusBadRequest, "application/json", ArticleFailure{ArticleTraceback{failed, traceback(cell)}})
 	}
+}
+
+// writeReply writes an ArticleReply one output at a time, because the outputs can have 32 MiB.
+func writeReply(w http.ResponseWriter, list []cellhold.Output) error {
+	w.Header().Set("Content-Type", "application/json")
+	b := bufio.NewWriter(w)
+	enc := json.NewEncoder(b)
+	enc.SetEscapeHTML(false)
+	_, _ = b.WriteString(`{"output":`) // Flush returns the error
+	err := enc.Encode(notebook.Text(list))
+	_, _ = b.WriteString(`,"outputs":`)
+	err = cmp.Or(err, outputs.WriteList(b, list))
+	_, _ = b.WriteString(`,"plots":`)
+	err = cmp.Or(err, enc.Encode(notebook.Plots(list)))
+	_, _ = b.WriteString("}\n")
+	return cmp.Or(err, b.Flush())
 }
 
 // ansi matches the colours in tracebacks. The article's clients pass the lines to language models and logs,

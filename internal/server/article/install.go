@@ -38,7 +38,7 @@ func (s *routes) install(w http.ResponseWriter, r *http.Request) {
 		writeRefusal(w, refused)
 		return
 	}
-	sess, err := s.sessions.Article(exchange.Caller(r.Context()), user)
+	sess, err := s.sessions.Article(r.Context(), exchange.Caller(r.Context()), user)
 	if err != nil {
 		s.fail(w, r, err)
 		return

@@ -9,13 +9,15 @@ package exchange
 import (
 	"context"
 	"time"
+
+	"cellhold/internal/memory"
 )
 
 // actTime limits an action that continues after its caller left, such as ending a session.
 const actTime = 2 * time.Minute
 
 // Act returns a context for an action that must not stop halfway when the caller leaves. The context has the values
-// of ctx. It ends after actTime, and not with the request.
+// of ctx. It ends after actTime, and not with the request. Its reads do not wait for slow readers of other requests.
 func Act(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), actTime)
+	return context.WithTimeout(memory.Detach(ctx), actTime)
 }

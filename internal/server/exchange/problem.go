@@ -69,6 +69,8 @@ func ProblemOf(ctx context.Context, log *slog.Logger, err error) *Problem {
 		if kind != cellhold.Internal {
 			detail = e.Message
 		}
+	} else if errors.Is(err, ErrAway) || errors.Is(err, context.Canceled) && errors.Is(context.Cause(ctx), ErrAway) {
+		kind, detail = cellhold.Unavailable, "The server is shutting down. Send the request again when it is back."
 	} else if errors.Is(err, context.DeadlineExceeded) {
 		kind, detail = cellhold.Unavailable, "The operation timed out and can still complete. Check before you retry."
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -157,6 +158,37 @@ func TestALongWaitAfterABodyIsNotCancelled(t *testing.T) {
 			}
 			wait(idleTime / 2)
 		}
+	})
+}
+
+func TestAClientThatIsStillSendingGetsTheAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn, end := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			http.Error(w, "no", http.StatusForbidden) // before it reads the body
+		})
+		defer end()
+		const size = 4 << 20
+		sent := make(chan error, 1)
+		go func() {
+			fmt.Fprintf(conn, "PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", size)
+			_, err := conn.Write(make([]byte, size/2))
+			wait(time.Second)
+			if err == nil {
+				_, err = conn.Write(make([]byte, size/2))
+			}
+			sent <- err
+		}()
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || res.StatusCode != http.StatusForbidden {
+			t.Fatalf("got the answer %v, %v; want 403", res, err)
+		}
+		if err := <-sent; err != nil {
+			t.Errorf("the client could not send its body: %v", err)
+		}
+		if text, err := io.ReadAll(res.Body); string(text) != "no\n" || err != nil {
+			t.Errorf("got the body %q, %v; want no", text, err)
+		}
+		wait(time.Second) // the server closes the connection
 	})
 }
 

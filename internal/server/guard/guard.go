@@ -24,6 +24,13 @@ type Guard struct {
 	Origins []string        // web origins whose pages can call the server, in addition to its own
 	Public  map[string]bool // paths that can be read without a token
 
+	// Own reports whether the route of a request checks the caller itself. If Own is nil, no route does.
+	Own func(*http.Request) bool
+
+	// Linked reports whether the URL of a request has a secret of its own. Links on all web sites can lead to such a URL:
+	// a page that knows the secret needs no visitor to use it. If Linked is nil, no URL has one.
+	Linked func(*http.Request) bool
+
 	// Long reports whether the body of a request can exceed exchange.MaxBody. The route of such a request must
 	// limit the body itself. If Long is nil, no body can exceed the limit.
 	Long func(*http.Request) bool
@@ -48,6 +55,13 @@ func (g *Guard) Wrap(next http.Handler) http.Handler {
 	})
 }
 
+// wellKnown is the prefix of the paths where clients of MCP look for an authorization server. They look without a
+// token. With status 401 in place of 404 they would look again.
+const wellKnown = "/.well-known/"
+
+// toolsWellKnown is the same prefix below the tools, where some clients look too.
+const toolsWellKnown = "/mcp/.well-known/"
+
 func (g *Guard) refusal(w http.ResponseWriter, r *http.Request) *exchange.Problem {
 	ctx := r.Context()
 	if !g.hostAllowed(r) {
@@ -57,7 +71,10 @@ func (g *Guard) refusal(w http.ResponseWriter, r *http.Request) *exchange.Proble
 	if !g.originAllowed(r) {
 		return exchange.NewProblem(ctx, http.StatusForbidden, cellhold.Denied, "Requests from other web sites are refused. Start the server with --origin to allow a site.")
 	}
-	if !g.isPublic(r) {
+	if strings.HasPrefix(r.URL.Path, wellKnown) || strings.HasPrefix(r.URL.Path, toolsWellKnown) {
+		return exchange.NewProblem(ctx, http.StatusNotFound, cellhold.NotFound, "This server has no authorization server. Send a token of its token file.")
+	}
+	if !g.isPublic(r) && (g.Own == nil || !g.Own(r)) {
 		caller, fault := g.authenticate(r)
 		if fault != "" {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="cellhold"`)
@@ -157,6 +174,9 @@ func (g *Guard) originAllowed(r *http.Request) bool {
 	}
 	switch r.Header.Get("Sec-Fetch-Site") {
 	case "", "none", "same-origin":
+		return true
+	}
+	if g.Linked != nil && g.Linked(r) {
 		return true
 	}
 	// A link from another site to a public page shows only that page.

@@ -150,3 +150,32 @@ func TestEachTokenErrorHasItsMessage(t *testing.T) {
 		}
 	}
 }
+
+func TestTheKeyOfACallerBelongsToItsToken(t *testing.T) {
+	load := func(lines string) *Tokens {
+		path := filepath.Join(t.TempDir(), "token")
+		if err := os.WriteFile(path, []byte(lines), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		tokens, err := LoadTokens(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tokens
+	}
+	a, b := strings.Repeat("a", minToken), strings.Repeat("b", minToken)
+	key := func(tokens *Tokens, name string) string {
+		k, known := tokens.Key(name)
+		if known != (len(k) == 32) {
+			t.Errorf("%s: got %d bytes and known %t, want 32 bytes for a known caller", name, len(k), known)
+		}
+		return string(k)
+	}
+	first := load("ann " + a + "\nbob " + b + "\n")
+	if key(first, "ann") == key(first, "bob") || key(first, "ann") != key(load("ann "+a+"\n"), "ann") || key(first, "ann") == key(load("ann "+b+"\n"), "ann") {
+		t.Error("the key of a caller must depend on its token, and on nothing else")
+	}
+	if key(first, "eve") != "" {
+		t.Error("got a key for a caller without a token, want none")
+	}
+}

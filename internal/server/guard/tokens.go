@@ -2,6 +2,7 @@ package guard
 
 import (
 	"bufio"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -11,6 +12,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -64,6 +66,21 @@ func LoadTokens(path string) (*Tokens, error) {
 
 // First returns the name and the token of the file's first line, for the operator.
 func (t *Tokens) First() (name, token string) { return t.names[0], t.first }
+
+// Caller returns the name of a token. It returns false for an unknown token.
+func (t *Tokens) Caller(token string) (name string, known bool) { return t.caller(token) }
+
+// Key returns a key that belongs to a caller's token, for codes that end with the token. It returns false if there is
+// no such caller.
+func (t *Tokens) Key(name string) (key []byte, known bool) {
+	i := slices.Index(t.names, name)
+	if i < 0 {
+		return nil, false
+	}
+	mac := hmac.New(sha256.New, t.digests[i][:])
+	mac.Write([]byte("cellhold derived key"))
+	return mac.Sum(nil), true
+}
 
 // caller returns the name of a token. It compares all tokens, each in constant time, so that the duration
 // tells nothing about the tokens.

@@ -10,6 +10,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/notebook"
+	"cellhold/internal/outputs"
 	"cellhold/internal/record"
 )
 
@@ -122,7 +123,7 @@ func (d *Displays) rewrite(ctx context.Context, id cellhold.CellID, updates []no
 	if err != nil || !notebook.Replace(c.Outputs, updates) {
 		return 0, err
 	}
-	size := notebook.Size(c.Outputs)
+	size := outputs.Size(c.Outputs)
 	if size > space {
 		return 0, cellhold.Errorf(cellhold.Exhausted, "The updates of displays rewrite too much of earlier cells; the limit is %d MiB for one cell.", maxRewritten>>20)
 	}

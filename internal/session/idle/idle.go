@@ -22,6 +22,9 @@ const (
 	workShare = 0.05
 	// RetryAfter is the pause after a session could not be ended or hibernated.
 	RetryAfter = time.Minute
+	// keepHibernated is the time after which a session with a deadline ends, if its caller hibernated it or its
+	// deadline did.
+	keepHibernated = 30 * 24 * time.Hour
 )
 
 // Times are the operator's settings.
@@ -32,9 +35,19 @@ type Times struct {
 	Retention time.Duration // an ended session can be read for this long
 }
 
-// Expiry returns the time at which a session ends if it is not used before.
+// Expiry returns the time at which a session ends if it is not used before. A session that hibernates at its deadline
+// only ends if it could not be hibernated for the idle time.
 func (t Times) Expiry(r record.Session) time.Time {
 	end := r.Used.Add(t.Idle)
+	switch hibernates := r.AtDeadline == cellhold.DeadlineHibernate; {
+	case r.Deadline.IsZero():
+	case r.State == cellhold.SessionHibernated && (hibernates || !r.Idle):
+		end = later(r.Used, r.Deadline).Add(keepHibernated)
+	case hibernates:
+		end = later(r.Used, r.Deadline).Add(t.Idle)
+	default:
+		end = r.Deadline
+	}
 	if t.MaxAge > 0 {
 		end = earlier(end, r.Created.Add(t.MaxAge))
 	}
@@ -61,7 +74,8 @@ type Timer struct {
 
 	mu        sync.Mutex
 	last      sample
-	notBefore time.Time // do not hibernate before this time
+	notBefore time.Time // do not hibernate an idle session before this time
+	retry     time.Time // do not hibernate at the deadline before this time
 }
 
 // sample is the CPU time that the sandbox had used at one time.
@@ -75,8 +89,39 @@ func New(s Session, t Times) *Timer { return &Timer{Times: t, s: s} }
 
 // Look returns the next time to check the session, and whether it is due now: to hibernate, to end or, after
 // its end, to be purged. Callers do not need to report use: use only delays the due time, and the next Look
-// sees it. Look measures the CPU time at the start and at the end of the window before the due time.
+// sees it. Look measures the CPU time at the start and at the end of the window before the due time. A deadline is due
+// whether the session is used or not.
 func (t *Timer) Look(ctx context.Context, now time.Time) (next time.Time, due bool) {
+	deadline, limited := t.deadline()
+	if limited && !deadline.After(now) {
+		return deadline, true
+	}
+	next, due = t.lookIdle(ctx, now)
+	if limited {
+		next = earlier(next, deadline)
+	}
+	return next, due
+}
+
+// deadline returns the time at which a ready session must hibernate or end. It returns false if there is none.
+func (t *Timer) deadline() (time.Time, bool) {
+	r := t.s.Record()
+	if r.Deadline.IsZero() || r.State != cellhold.SessionReady {
+		return time.Time{}, false
+	}
+	if r.AtDeadline != cellhold.DeadlineHibernate {
+		return r.Deadline, true
+	}
+	if !t.s.CanHibernate() {
+		return time.Time{}, false // it ends when it is idle
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return later(r.Deadline, t.retry), true
+}
+
+// lookIdle is Look without a deadline.
+func (t *Timer) lookIdle(ctx context.Context, now time.Time) (next time.Time, due bool) {
 	end := t.Due(now)
 	if !t.canWork(now) {
 		return end, !end.After(now)
@@ -139,6 +184,9 @@ func (t *Timer) measure(ctx context.Context, now time.Time) sample {
 // Due returns the time at which the session hibernates, ends or is purged, if it is not used before.
 func (t *Timer) Due(now time.Time) time.Time {
 	at := t.Expires(now)
+	if deadline, limited := t.deadline(); limited {
+		at = earlier(at, deadline)
+	}
 	if t.Hibernate == 0 || t.s.Record().State != cellhold.SessionReady || !t.s.CanHibernate() {
 		return at
 	}
@@ -166,11 +214,13 @@ func (t *Timer) used(now time.Time) time.Time {
 	return t.s.Record().Used
 }
 
-// Postpone delays the next attempt to hibernate by one more idle time.
+// Postpone delays the next attempt to hibernate by one more idle time. At a deadline, the next attempt follows after
+// RetryAfter.
 func (t *Timer) Postpone() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.notBefore = time.Now().Add(max(t.Hibernate, RetryAfter))
+	now := time.Now()
+	t.notBefore, t.retry = now.Add(max(t.Hibernate, RetryAfter)), now.Add(RetryAfter)
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -99,3 +99,59 @@ func TestAnEndedSessionIsPurgedAfterItsRetention(t *testing.T) {
 	look(t, New(s, times), 0, 24*time.Hour, false)
 	look(t, New(s, times), 24*time.Hour, 0, true)
 }
+
+// limited is a ready session with a deadline in five minutes.
+func limited(action cellhold.DeadlineAction) *fixed {
+	s := ready()
+	s.rec.Deadline, s.rec.AtDeadline = start.Add(5*time.Minute), action
+	return s
+}
+
+func TestADeadlineIsDueEvenIfTheSessionIsBusy(t *testing.T) {
+	for _, action := range []cellhold.DeadlineAction{cellhold.DeadlineEnd, cellhold.DeadlineHibernate} {
+		s := limited(action)
+		s.busy = true
+		timer := New(s, times)
+		look(t, timer, time.Minute, 4*time.Minute, false)
+		look(t, timer, 5*time.Minute, 0, true)
+	}
+}
+
+func TestADeadlineReplacesTheEndOfIdleSessions(t *testing.T) {
+	s := limited(cellhold.DeadlineEnd)
+	s.rec.Deadline = start.Add(3 * time.Hour)
+	if end := times.Expiry(s.rec); !end.Equal(s.rec.Deadline) {
+		t.Errorf("the session ends at %s, want its deadline", end.Sub(start))
+	}
+	timer := New(s, times)
+	look(t, timer, 14*time.Minute, 15*time.Minute, false)
+	look(t, timer, 15*time.Minute, 0, true) // it hibernates, because it is idle
+}
+
+func TestASessionThatCannotHibernateAtItsDeadlineEndsWhenItIsIdle(t *testing.T) {
+	s := limited(cellhold.DeadlineHibernate)
+	s.noSave = true
+	look(t, New(s, times), 5*time.Minute, 64*time.Minute, false) // the first measurement, a minute before the end
+	if end := times.Expiry(s.rec); !end.Equal(start.Add(65 * time.Minute)) {
+		t.Errorf("the session ends after %s, want the idle time after its deadline", end.Sub(start))
+	}
+}
+
+func TestAHibernatedSessionWithADeadlineIsKept(t *testing.T) {
+	asked, idle := limited(cellhold.DeadlineEnd).rec, limited(cellhold.DeadlineEnd).rec
+	asked.State, idle.State, idle.Idle = cellhold.SessionHibernated, cellhold.SessionHibernated, true
+	if end := times.Expiry(asked); end.Sub(start) < keepHibernated {
+		t.Errorf("a session that its caller hibernated ends after %s, want at least %s", end.Sub(start), keepHibernated)
+	}
+	if end := times.Expiry(idle); !end.Equal(idle.Deadline) {
+		t.Errorf("an idle session ends after %s, want its deadline", end.Sub(start))
+	}
+}
+
+func TestAHibernationAtTheDeadlineIsRetried(t *testing.T) {
+	timer := New(limited(cellhold.DeadlineHibernate), times)
+	timer.Postpone() // from now on, which is long after start
+	if at, due := timer.Look(t.Context(), start.Add(6*time.Minute)); due || time.Until(at) > RetryAfter {
+		t.Errorf("after a failure: due %t, next look in %s; want a retry within %s", due, time.Until(at), RetryAfter)
+	}
+}

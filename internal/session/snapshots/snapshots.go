@@ -129,9 +129,9 @@ func (s *Store) Remove(ctx context.Context, name string) error {
 	return s.driver.RemoveSnapshot(ctx, name)
 }
 
-// Reap deletes the snapshots that a crash left behind. It keeps the needed ones, and those of spared
-// sessions.
-func (s *Store) Reap(ctx context.Context, needed map[string]bool, spared map[cellhold.SessionID]bool) error {
+// Reap deletes the snapshots that a crash left behind. It keeps the needed ones, and those of sessions for
+// which mine returns false.
+func (s *Store) Reap(ctx context.Context, needed map[string]bool, mine func(cellhold.SessionID) bool) error {
 	if s.driver == nil {
 		return nil
 	}
@@ -141,7 +141,7 @@ func (s *Store) Reap(ctx context.Context, needed map[string]bool, spared map[cel
 	}
 	var errs []error
 	for _, x := range list {
-		if id := ours().FindStringSubmatch(x.Name)[1]; !needed[x.Name] && !spared[cellhold.SessionID(id)] {
+		if id := ours().FindStringSubmatch(x.Name)[1]; !needed[x.Name] && mine(cellhold.SessionID(id)) {
 			errs = append(errs, s.driver.RemoveSnapshot(ctx, x.Name))
 		}
 	}

@@ -3,7 +3,8 @@
 // It reads a directory at most once, when it begins to watch it. Later changes come from inotify. It follows
 // no links. It opens every directory below the root and watches the open file. So a move of a directory
 // cannot lead the watch out of the root. If there are more changes than its limits, it reports an overflow.
-// Then the caller must read the directory itself.
+// Then the caller must read the directory itself, and can call Rescan. It also reports an overflow for every directory that it cannot watch,
+// and Missed returns the reason.
 //
 // A Watcher has no lock. One goroutine at a time can use it, except for Close.
 package notify
@@ -54,21 +55,27 @@ const (
 	maxDropped = 4096
 	// maxPending bounds the changes that one Read returns.
 	maxPending = 20_000
-	// maxFound bounds the entries that one Read finds in new directories.
-	maxFound = 10_000
-	// maxDepth is the depth to which directories are watched. To open a directory, all directories above it
+	// MaxDepth is the depth to which directories are watched. To open a directory, all directories above it
 	// are opened too. At a depth of 1000 this takes seconds, and 1000 open files.
-	maxDepth = 100
+	MaxDepth = 100
 )
 
 // Options configures a Watcher.
 type Options struct {
-	Dir     string // the root; required
-	Deep    bool   // also watch the directories below the root
-	MaxDirs int    // limit of watched directories; required
-	Ignore  string // prefix of the names to ignore; empty ignores none
-	Foreign bool   // also ignore the rename of an ignored file to another name, as at the end of an upload
+	Dir        string // the root; required
+	Deep       bool   // also watch the directories below the root
+	MaxDirs    int    // limit of watched directories; required
+	MaxEntries int    // limit of the entries that New, and each Read, find in the directories that they begin to watch; required
+	Ignore     string // prefix of the names to ignore; empty ignores none
+	Foreign    bool   // also ignore the rename of an ignored file to another name, as at the end of an upload
 }
+
+// The limits because of which a directory is not watched.
+var (
+	ErrDirs    = errors.New("too many directories")
+	ErrEntries = errors.New("too many entries")
+	ErrDepth   = errors.New("the directory is too deep")
+)
 
 // Watcher watches one directory.
 type Watcher struct {
@@ -83,10 +90,11 @@ type Watcher struct {
 	found   []Change        // changes for the next Read
 	budget  int             // entries of new directories that Read can still handle
 	cookies map[uint32]bool // inotify cookies of renames whose old name is ignored
-	full    bool            // an overflow was reported because there were too many directories
+	missed  error           // the first reason why a directory is not watched
 }
 
-// New returns a Watcher that watches from now on. The caller must close it.
+// New returns a Watcher that watches from now on. The caller must close it, and can ask Missed whether it watches all
+// directories.
 func New(o Options) (*Watcher, error) {
 	root, err := os.OpenRoot(o.Dir)
 	if err != nil {
@@ -98,7 +106,7 @@ func New(o Options) (*Watcher, error) {
 		return nil, fmt.Errorf("inotify: %w", err)
 	}
 	w := &Watcher{o: o, root: root, events: os.NewFile(uintptr(fd), "inotify"), dirs: map[int32]string{},
-		buffer: make([]byte, readSize), budget: maxFound, cookies: map[uint32]bool{}}
+		buffer: make([]byte, readSize), budget: o.MaxEntries, cookies: map[uint32]bool{}}
 	if w.raw, err = w.events.SyscallConn(); err == nil {
 		err = w.add(".")
 	}
@@ -109,6 +117,26 @@ func New(o Options) (*Watcher, error) {
 	w.found = nil // existing entries are not changes
 	return w, nil
 }
+
+// Rescan finds the directories whose creation was missed, and watches them too. After an overflow, the Watcher does not
+// report the changes in them otherwise.
+func (w *Watcher) Rescan() error {
+	old := w.dirs
+	w.dirs, w.budget = make(map[int32]string, len(old)), w.o.MaxEntries
+	err := w.add(".") // an open directory that is watched already keeps its descriptor
+	for wd := range old {
+		if _, still := w.dirs[wd]; !still {
+			w.unwatch(wd)
+		}
+	}
+	w.found = nil // the caller knows of the overflow, and reads the directory itself
+	return err
+}
+
+// Missed returns the first reason why a directory is not watched: one of the limits, or an error of the operating system
+// that has no more resources. It is nil while all directories are watched. A directory that the process cannot read is
+// not counted.
+func (w *Watcher) Missed() error { return w.missed }
 
 // Close ends the watch, and a Wait in progress. It can be called from any goroutine.
 func (w *Watcher) Close() error { return errors.Join(w.events.Close(), w.root.Close()) }
@@ -124,7 +152,7 @@ func (w *Watcher) Wait() error {
 
 // Read returns the changes since the last Read, and does not wait.
 func (w *Watcher) Read() ([]Change, error) {
-	w.budget = maxFound
+	w.budget = w.o.MaxEntries
 	clear(w.cookies)
 	begun, dropped := time.Now(), 0
 	for {
@@ -237,27 +265,34 @@ func (w *Watcher) report(op Op, p string, dir bool) {
 	w.found = append(w.found, Change{op, p, dir})
 }
 
-// watchNew watches a new directory, and reports the entries that it has already.
-func (w *Watcher) watchNew(p string) {
-	if err := w.add(p); errors.Is(err, errFull) && !w.full {
-		w.full = true
-		w.report(Overflow, "", false)
+// miss records that a directory is not watched.
+func (w *Watcher) miss(why error) {
+	if w.missed == nil {
+		w.missed = why
 	}
+	w.report(Overflow, "", false)
 }
 
-var (
-	errFull = errors.New("too many directories or entries")
-	errDeep = errors.New("the directory is too deep")
-)
+// watchNew watches a directory below the root, and reports the entries that it has already. It ignores a directory that
+// is gone or cannot be read.
+func (w *Watcher) watchNew(p string) {
+	err := w.add(p)
+	for _, shortage := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOSPC, syscall.ENOMEM} {
+		if errors.Is(err, shortage) {
+			w.miss(err)
+		}
+	}
+}
 
 // add watches a directory. With Deep it also reports its entries and watches the directories below it.
 func (w *Watcher) add(p string) error {
 	if len(w.dirs) >= w.o.MaxDirs {
-		return errFull
+		w.miss(ErrDirs)
+		return nil
 	}
-	if strings.Count(p, "/") >= maxDepth {
-		w.report(Overflow, "", false)
-		return errDeep
+	if strings.Count(p, "/") >= MaxDepth {
+		w.miss(ErrDepth)
+		return nil
 	}
 	dir, err := w.root.OpenFile(p, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
 	if err != nil {
@@ -285,7 +320,8 @@ func (w *Watcher) readDir(dir *os.File, p string) error {
 		entries, err := dir.ReadDir(256)
 		for _, e := range entries {
 			if w.budget--; w.budget < 0 {
-				return errFull
+				w.miss(ErrEntries)
+				return nil
 			}
 			name := path.Join(p, e.Name())
 			if w.ignores(e.Name()) {
@@ -293,9 +329,7 @@ func (w *Watcher) readDir(dir *os.File, p string) error {
 			}
 			w.report(Created, name, e.IsDir())
 			if e.IsDir() {
-				if err := w.add(name); errors.Is(err, errFull) {
-					return err
-				}
+				w.watchNew(name)
 			}
 		}
 		if err == io.EOF {
@@ -312,9 +346,12 @@ func (w *Watcher) forget(p string) {
 	for wd, dir := range w.dirs {
 		if dir == p || strings.HasPrefix(dir, p+"/") {
 			delete(w.dirs, wd)
-			_ = w.raw.Control(func(fd uintptr) {
-				_, _ = syscall.InotifyRmWatch(int(fd), uint32(wd)) // fails if the directory was removed, and its watch with it
-			})
+			w.unwatch(wd)
 		}
 	}
+}
+
+// unwatch ends the watch of a directory. It fails if the directory was removed, and its watch with it.
+func (w *Watcher) unwatch(wd int32) {
+	_ = w.raw.Control(func(fd uintptr) { _, _ = syscall.InotifyRmWatch(int(fd), uint32(wd)) })
 }

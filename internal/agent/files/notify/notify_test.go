@@ -13,7 +13,12 @@ import (
 // watch returns a Watcher, and a function that checks the next changes.
 func watch(t *testing.T, o Options) (*Watcher, func(want ...Change)) {
 	t.Helper()
-	o.Dir = t.TempDir()
+	if o.Dir == "" {
+		o.Dir = t.TempDir()
+	}
+	if o.MaxEntries == 0 {
+		o.MaxEntries = 1000
+	}
 	w, err := New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -104,6 +109,59 @@ func TestChangesBeyondTheLimitsAreAnOverflow(t *testing.T) {
 	expect(Change{Op: Overflow})
 }
 
+func TestAWatcherSaysWhyItDoesNotWatchAllDirectories(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 10 {
+		if err := os.MkdirAll(filepath.Join(dir, fmt.Sprint(i), "below"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, x := range []struct {
+		dirs, entries int
+		want          error
+	}{{21, 20, nil}, {20, 20, ErrDirs}, {21, 19, ErrEntries}} {
+		w, expect := watch(t, Options{Dir: dir, Deep: true, MaxDirs: x.dirs, MaxEntries: x.entries})
+		if got := w.Missed(); got != x.want {
+			t.Errorf("with limits of %d directories and %d entries, Missed returns %v, want %v", x.dirs, x.entries, got, x.want)
+		}
+		expect()
+	}
+	w, expect := watch(t, Options{Deep: true, MaxDirs: 2})
+	os.Mkdir(filepath.Join(w.o.Dir, "one"), 0o755)
+	if expect(Change{Created, "one", true}); w.Missed() != nil {
+		t.Errorf("Missed returns %v while the limit is reached, want nil", w.Missed())
+	}
+	os.Mkdir(filepath.Join(w.o.Dir, "two"), 0o755)
+	if expect(Change{Created, "two", true}, Change{Op: Overflow}); w.Missed() != ErrDirs {
+		t.Errorf("Missed returns %v after one more directory, want %v", w.Missed(), ErrDirs)
+	}
+}
+
+func TestARescanWatchesDirectoriesWhoseCreationWasMissed(t *testing.T) {
+	w, expect := watch(t, Options{Deep: true, MaxDirs: 10})
+	at := func(name string) string { return filepath.Join(w.o.Dir, name) }
+	os.MkdirAll(at("gone"), 0o755)
+	os.MkdirAll(at("kept"), 0o755)
+	expect(Change{Created, "kept", true})
+	os.Remove(at("gone"))
+	os.MkdirAll(at("new/deep"), 0o755)
+	for n := 1; n > 0; { // drop all events, as Read does when there are too many
+		var err error
+		if n, err = w.take(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Rescan(); err != nil {
+		t.Fatal(err)
+	}
+	if len(w.dirs) != 4 || w.Missed() != nil {
+		t.Errorf("%d directories are watched, %v; want 4", len(w.dirs), w.Missed())
+	}
+	os.WriteFile(at("new/deep/f"), nil, 0o644)
+	os.WriteFile(at("kept/f"), nil, 0o644)
+	expect(Change{Created, "new/deep/f", false}, Change{Created, "kept/f", false})
+}
+
 func TestReadEndsWhileChangesContinue(t *testing.T) {
 	w, _ := watch(t, Options{Deep: true, MaxDirs: 10})
 	stop, stopped := make(chan struct{}), make(chan struct{})
@@ -136,7 +194,7 @@ func TestReadEndsWhileChangesContinue(t *testing.T) {
 func TestDirectoriesThatAreTooDeepAreAnOverflow(t *testing.T) {
 	w, _ := watch(t, Options{Deep: true, MaxDirs: 1000})
 	elsewhere := t.TempDir()
-	deep := filepath.Join(elsewhere, strings.Repeat("d/", 2*maxDepth))
+	deep := filepath.Join(elsewhere, strings.Repeat("d/", 2*MaxDepth))
 	if err := os.MkdirAll(deep, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +202,7 @@ func TestDirectoriesThatAreTooDeepAreAnOverflow(t *testing.T) {
 		t.Fatal(err)
 	}
 	changes, err := w.Read()
-	if err != nil || !slices.Contains(changes, Change{Op: Overflow}) || len(w.dirs) > maxDepth+1 || len(w.dirs) < maxDepth {
+	if err != nil || !slices.Contains(changes, Change{Op: Overflow}) || len(w.dirs) > MaxDepth+1 || len(w.dirs) < MaxDepth {
 		t.Errorf("%d changes, %d directories watched, %v", len(changes), len(w.dirs), err)
 	}
 	if err := os.WriteFile(filepath.Join(w.o.Dir, "d", "f"), nil, 0o644); err != nil {

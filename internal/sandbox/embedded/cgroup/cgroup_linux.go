@@ -129,6 +129,9 @@ func (c *Cgroups) dir(controller string, id sandbox.ID) string {
 	return filepath.Join(c.root, controller, Path(id))
 }
 
+// MemoryDir returns the directory of a sandbox's memory controller.
+func (c *Cgroups) MemoryDir(id sandbox.ID) string { return c.dir("memory", id) }
+
 // cgroupFile is more than the size of the files that are read: numbers, one on each line.
 const cgroupFile = 4 << 10
 
@@ -227,9 +230,21 @@ func (c *Cgroups) verifySwap(id sandbox.ID, memory int64) error {
 }
 
 func (c *Cgroups) verifyMember(id sandbox.ID, pid int) error {
+	in, err := controllers(id, pid)
+	if err != nil {
+		return err
+	}
+	if c.V2 && in[""] || in["memory"] && in["cpu"] && in["pids"] {
+		return nil
+	}
+	return fmt.Errorf("process %d is not in its cgroups", pid)
+}
+
+// controllers returns the controllers with which a process is in the cgroup of a sandbox. Version 2 has one without a name.
+func controllers(id sandbox.ID, pid int) (map[string]bool, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	if err != nil {
-		return fmt.Errorf("read cgroups of process %d: %w", pid, err)
+		return nil, fmt.Errorf("read cgroups of process %d: %w", pid, err)
 	}
 	in := map[string]bool{}
 	for line := range strings.Lines(string(b)) {
@@ -241,10 +256,7 @@ func (c *Cgroups) verifyMember(id sandbox.ID, pid int) error {
 			in[controller] = true
 		}
 	}
-	if c.V2 && in[""] || in["memory"] && in["cpu"] && in["pids"] {
-		return nil
-	}
-	return fmt.Errorf("process %d is not in its cgroups", pid)
+	return in, nil
 }
 
 // Usage returns what the cgroup has used. A figure that cannot be read is -1.

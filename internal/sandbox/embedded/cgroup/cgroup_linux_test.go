@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -106,5 +107,14 @@ func TestUsageOfCgroups2IsRead(t *testing.T) {
 	want = sandbox.Usage{Memory: -1, MemoryPeak: -1, CPU: -1, OOMKills: -1}
 	if got := fakeV2(t, nil).Usage("another"); got != want {
 		t.Errorf("for a missing cgroup: got %+v", got)
+	}
+}
+
+// TestAProcessOutsideTheCgroupIsNotListed: after the kernel's list was read, the pid of a process that ended can be that of
+// another one.
+func TestAProcessOutsideTheCgroupIsNotListed(t *testing.T) {
+	c := fakeV2(t, map[string]string{"cgroup.procs": strconv.Itoa(os.Getpid()) + "\n"})
+	if procs, err := c.Processes("x"); err != nil || len(procs) != 0 {
+		t.Errorf("got %v, %v; want none: this process is in another cgroup", procs, err)
 	}
 }

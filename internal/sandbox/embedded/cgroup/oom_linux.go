@@ -104,7 +104,12 @@ func (c *Cgroups) Processes(id sandbox.ID) ([]process.Process, error) {
 		if err != nil {
 			return nil, err
 		}
-		if p, err := process.Identify(pid); err == nil {
+		p, err := process.Identify(pid)
+		if err != nil {
+			continue
+		}
+		// The pid could have been reused before Identify, and a caller kills the process.
+		if in, err := controllers(id, pid); err == nil && (in["memory"] || c.V2 && in[""]) {
 			procs = append(procs, p)
 		}
 	}

@@ -1,8 +1,8 @@
 // Package process finds, watches and ends the host processes of sandboxes.
 //
 // The package identifies a process by its pid and its start time. So it never confuses a process with a later one that has
-// the same pid. It uses /proc and pidfds. It recognises gVisor's processes by their names and arguments, and does not know
-// cgroups.
+// the same pid. It uses /proc and pidfds. It recognises gVisor's processes by their names, arguments and uids, and does
+// not know cgroups.
 package process
 
 import (
@@ -109,8 +109,12 @@ func (p Process) Open() (*Handle, error) {
 // Wait blocks until the process has ended. It returns an error if the handle is closed first.
 func (h *Handle) Wait() error {
 	return h.rc.Read(func(fd uintptr) bool {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
-		return err == nil && n == 1
+		for {
+			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+			if !errors.Is(err, unix.EINTR) { // a signal can interrupt this poll too, and no other event follows the end
+				return err == nil && n == 1
+			}
+		}
 	})
 }
 
@@ -161,20 +165,94 @@ func (h *Handle) Interrupt() { _ = h.f.SetReadDeadline(time.Unix(1, 0)) }
 // Close closes the handle.
 func (h *Handle) Close() { _ = h.f.Close() }
 
-// StartedWith lists the running processes that were started with this gVisor root directory and these arguments.
-func StartedWith(root string, args ...string) []Process {
+// All lists the ids of the running processes.
+func All() []int {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil
 	}
-	var procs []Process
+	var pids []int
 	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil || !BelongsTo(pid, root, args...) {
+		if pid, err := strconv.Atoi(e.Name()); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// HasOpen reports whether is returns true for an open file of a process. The argument of is names the file in /proc.
+func HasOpen(pid int, is func(file string) bool) bool {
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return false // the process has ended, or belongs to another user
+	}
+	return slices.ContainsFunc(entries, func(e os.DirEntry) bool { return is(filepath.Join(dir, e.Name())) })
+}
+
+// Users reports whether sandbox processes of the caller can run under a uid. Every user of the host chooses the names and
+// arguments of its own processes.
+type Users func(uid uint32) bool
+
+// own reports whether a process runs under one of the uids.
+func (u Users) own(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return false // the process has ended
+	}
+	_, ids, _ := strings.Cut(string(b), "\nUid:")
+	var uid uint32 // the real one, which comes first
+	n, _ := fmt.Sscan(ids, &uid)
+	return n == 1 && u(uid)
+}
+
+// Roots lists the running sandbox processes by their gVisor root directories.
+func (u Users) Roots() map[string][]Process {
+	found := map[string][]Process{}
+	for _, pid := range All() {
+		root := u.rootOf(pid)
+		if root == "" {
+			continue
+		}
+		// rootOf runs again, because the pid could have been reused before Identify.
+		if p, err := Identify(pid); err == nil && u.rootOf(pid) == root {
+			found[root] = append(found[root], p)
+		}
+	}
+	return found
+}
+
+// rootOf returns the gVisor root directory of a sandbox process, or "".
+func (u Users) rootOf(pid int) string {
+	args := argsOf(pid)
+	if !IsSandbox(args[0]) || !u.own(pid) {
+		return ""
+	}
+	for _, a := range args[1:] {
+		if root, is := strings.CutPrefix(a, rootFlag); is {
+			return root
+		}
+	}
+	return ""
+}
+
+const rootFlag = "--root="
+
+// argsOf returns the program name and the arguments of a process. The name is empty if the process has ended.
+func argsOf(pid int) []string {
+	b, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
+	return strings.Split(string(b), "\x00")
+}
+
+// StartedWith lists the running processes that were started with this gVisor root directory and these arguments.
+func (u Users) StartedWith(root string, args ...string) []Process {
+	var procs []Process
+	for _, pid := range All() {
+		if !u.BelongsTo(pid, root, args...) {
 			continue
 		}
 		// BelongsTo runs again, because the pid could have been reused before Identify.
-		if p, err := Identify(pid); err == nil && BelongsTo(pid, root, args...) {
+		if p, err := Identify(pid); err == nil && u.BelongsTo(pid, root, args...) {
 			procs = append(procs, p)
 		}
 	}
@@ -182,21 +260,17 @@ func StartedWith(root string, args ...string) []Process {
 }
 
 // BelongsTo reports whether a process is a sandbox process with this gVisor root directory and these arguments.
-func BelongsTo(pid int, root string, with ...string) bool {
-	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
-	if err != nil {
-		return false
-	}
-	args := strings.Split(string(b), "\x00")
+func (u Users) BelongsTo(pid int, root string, with ...string) bool {
+	args := argsOf(pid)
 	if !IsSandbox(args[0]) {
 		return false
 	}
-	for _, a := range append(with, "--root="+root) {
+	for _, a := range append(with, rootFlag+root) {
 		if !slices.Contains(args[1:], a) {
 			return false
 		}
 	}
-	return true
+	return u.own(pid)
 }
 
 // KillAll ends all processes that find returns, and waits for their end. It repeats until find returns none, because a

@@ -75,3 +75,33 @@ func TestAProgramKeepsItsDescriptorUntilItStarts(t *testing.T) {
 		t.Errorf("a descriptor is left open: %v", err)
 	}
 }
+
+// TestAProcessOfAnotherUserIsNoSandboxProcess: each user of the host chooses the names and arguments of its processes.
+func TestAProcessOfAnotherUserIsNoSandboxProcess(t *testing.T) {
+	root := t.TempDir()
+	cmd := exec.Command("/bin/sh")
+	cmd.Args = []string{"runsc-sandbox", "-c", "echo; read x", rootFlag + root}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { in.Close(); _ = cmd.Wait() }()
+	if _, err := out.Read(make([]byte, 1)); err != nil { // from now on it has its arguments
+		t.Fatal(err)
+	}
+	me := uint32(os.Geteuid())
+	ours, others := Users(func(uid uint32) bool { return uid == me }), Users(func(uid uint32) bool { return uid != me })
+	if len(ours.StartedWith(root)) != 1 || len(ours.Roots()[root]) != 1 {
+		t.Error("a sandbox process of this user was not found")
+	}
+	if len(others.StartedWith(root)) != 0 || len(others.Roots()[root]) != 0 {
+		t.Error("a process of this user counts as a sandbox process of another user")
+	}
+}

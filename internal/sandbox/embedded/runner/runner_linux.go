@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,6 +39,26 @@ const CoresAnnotation = "cellhold.cores"
 
 // BadImage is the exit status of a restore in which gVisor could not continue from the image.
 const BadImage = 3
+
+// NoRoom is the exit status of a checkpoint that could need more memory than the sandbox can get. The standard error then
+// has a NeedError.
+const NoRoom = 4
+
+// NeedError says that a save could need more memory than the sandbox can get.
+type NeedError struct{ Need, Free int64 } // in bytes
+
+const needFormat = "a save can need %d bytes of memory, and %d are free"
+
+func (n *NeedError) Error() string { return fmt.Sprintf(needFormat, n.Need, n.Free) }
+
+// FindNeed returns the NeedError in a text. Numbers that are missing are 0.
+func FindNeed(text string) (n NeedError) {
+	begin, _, _ := strings.Cut(needFormat, "%")
+	if at := strings.Index(text, begin); at >= 0 {
+		_, _ = fmt.Sscanf(text[at:], needFormat, &n.Need, &n.Free)
+	}
+	return n
+}
 
 // PipeFile is the file in an image with the input that the agent had not read yet.
 const PipeFile = "in"

@@ -31,49 +31,40 @@ func (*command) Usage() string    { return "" }
 
 // checkpoint writes the state of a sandbox into a directory. The sandbox continues.
 type checkpoint struct {
-	command
+	onSandbox
 	image, in string
 	paused    bool
+	memory    string
+	limit     int64
 }
 
-func (*checkpoint) Name() string { return "checkpoint" }
+func newCheckpoint() *checkpoint {
+	c := &checkpoint{onSandbox: onSandbox{name: "checkpoint"}}
+	c.do = c.run
+	return c
+}
 
 func (c *checkpoint) SetFlags(f *flag.FlagSet) {
 	f.StringVar(&c.image, "image", "", "directory for the image")
 	f.StringVar(&c.in, "in", "", "the FIFO that the agent reads from")
 	f.BoolVar(&c.paused, "paused", false, "the sandbox is paused and stays paused")
-}
-
-// FetchSpec returns the sandbox's id and configuration to gVisor.
-func (c *checkpoint) FetchSpec(conf *config.Config, _ *flag.FlagSet) (string, *specs.Spec, error) {
-	s, err := loadInner(conf)
-	if err != nil {
-		return "", nil, err
-	}
-	return s.ID, s.Spec, nil
-}
-
-func (c *checkpoint) Execute(_ context.Context, _ *flag.FlagSet, args ...any) subcommands.ExitStatus {
-	conf := args[0].(*config.Config)
-	if err := c.run(conf); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return subcommands.ExitFailure
-	}
-	return subcommands.ExitSuccess
+	f.StringVar(&c.memory, "memory", "", "directory of the sandbox's memory controller; empty: the limit is not enforced")
+	f.Int64Var(&c.limit, "limit", 0, "memory limit in bytes; 0: none")
 }
 
 // run pauses the sandbox before it copies the pipe to the agent. gVisor would also pause the sandbox, but only while it
 // writes its own files. The content of the pipe is a part of the state, and the agent must not read it during the copy.
-func (c *checkpoint) run(conf *config.Config) (err error) {
-	s, err := loadInner(conf)
-	if err != nil {
-		return err
-	}
+func (c *checkpoint) run(conf *config.Config, s *container.Container) (err error) {
 	if !c.paused {
-		if err := s.Pause(); err != nil {
+		if err := pauseSandbox(conf, s); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, s.Resume()) }()
+		defer func() { err = errors.Join(err, resumeSandbox(conf, s)) }()
+	}
+	if c.limit > 0 { // while the sandbox is paused, so that its programs cannot take memory after the check
+		if err := checkRoom(s, c.memory, c.limit); err != nil {
+			return err
+		}
 	}
 	if err := copyPipe(c.in, filepath.Join(c.image, runner.PipeFile)); err != nil {
 		return fmt.Errorf("copy the agent's input: %w", err)

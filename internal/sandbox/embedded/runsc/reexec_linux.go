@@ -1,7 +1,7 @@
 // Package runsc is gVisor's program. The runner consists of it.
 //
-// Main runs it in processes that the driver starts. The package replaces gVisor's commands run, checkpoint and restore, and
-// sets the filters, the system calls and the number of processors of a sandbox. The driver does not link it.
+// Main runs it in processes that the driver starts. The package replaces gVisor's commands run, checkpoint, restore, pause
+// and resume. It sets the filters, the system calls and the number of processors of a sandbox. The driver does not link it.
 package runsc
 
 import (
@@ -61,20 +61,24 @@ func Main() {
 		}
 	}
 	relaxGC()
+	if err := provideNeed(); err != nil {
+		fmt.Fprintln(os.Stderr, "cannot start the sandbox: a metric cannot be added:", err)
+		os.Exit(1)
+	}
 	if err := syscalls.Narrow(); err != nil {
 		fmt.Fprintln(os.Stderr, "cannot start the sandbox: system calls cannot be restricted:", err)
 		os.Exit(1)
 	}
 	// Only the commands that the driver uses: every user who can run this binary can run them.
 	cli.Run(nil, map[util.SubCommand]string{
-		new(run):              "",
-		new(cmd.Pause):        "",
-		new(cmd.Resume):       "",
-		new(checkpoint):       "",
-		new(restore):          "",
-		new(sentrycmd.Boot):   "",
-		new(cmd.Gofer):        "",
-		new(sentrycmd.Umount): "",
+		new(run):        "",
+		newCheckpoint(): "",
+		new(restore):    "",
+		&onSandbox{name: "pause", do: pauseSandbox}:   "",
+		&onSandbox{name: "resume", do: resumeSandbox}: "",
+		new(sentrycmd.Boot):                           "",
+		new(cmd.Gofer):                                "",
+		new(sentrycmd.Umount):                         "",
 	}, nil)
 	os.Exit(1)
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -33,7 +34,7 @@ func (s *Store) Draft(name string, size int64) (*Draft, error) {
 	}
 	d := &Draft{s: s, name: name, dir: s.newDraftDir()}
 	if err := os.Mkdir(d.dir, 0o700); err != nil {
-		return nil, err
+		return nil, d.Explain(err)
 	}
 	var err error
 	if d.lock, err = lockDir(d.dir); err != nil {
@@ -65,8 +66,22 @@ func (s *Store) free() (int64, error) {
 	return int64(fs.Bavail) * fs.Bsize, nil
 }
 
-// Explain adds sandbox.ErrSpace to a write error if the disk is full.
+// IsFull reports whether a write failed because the disk or the quota of its user is full. The error of a program has only
+// the text.
+func IsFull(err error) bool {
+	for _, full := range []error{unix.ENOSPC, unix.EDQUOT} {
+		if errors.Is(err, full) || strings.Contains(err.Error(), full.Error()) {
+			return true
+		}
+	}
+	return false
+}
+
+// Explain adds sandbox.ErrSpace to a write error if the disk or the quota is full.
 func (d *Draft) Explain(err error) error {
+	if IsFull(err) {
+		return fmt.Errorf("%w: %w", sandbox.ErrSpace, err)
+	}
 	const little = 16 << 20 // a writer fails when its next block does not fit
 	free, ferr := d.s.free()
 	if ferr != nil || free >= max(d.s.o.Reserve, little) {

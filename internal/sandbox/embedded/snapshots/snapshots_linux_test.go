@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"cellhold/internal/sandbox"
 )
 
@@ -392,5 +394,23 @@ func BenchmarkCheck(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestAFullDiskOrQuotaIsExplained: a quota leaves free space on the disk.
+func TestAFullDiskOrQuotaIsExplained(t *testing.T) {
+	d, err := open(t, Options{Dir: t.TempDir(), Reserve: -1}).Draft("one", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, all := range map[bool][]error{
+		true:  {unix.ENOSPC, &os.PathError{Op: "write", Err: unix.EDQUOT}, errors.New(`exit status 1 (stderr: "write pages: disk quota exceeded")`)},
+		false: {unix.EIO, errors.New("exit status 1")},
+	} {
+		for _, err := range all {
+			if got := d.Explain(err); errors.Is(got, sandbox.ErrSpace) != want || !errors.Is(got, err) {
+				t.Errorf("%v became %v, as a full disk: want %t", err, got, want)
+			}
+		}
 	}
 }

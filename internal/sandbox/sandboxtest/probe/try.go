@@ -51,6 +51,8 @@ var attempts = map[string]func(arg string) (string, error){
 	"remember":   remember,
 	"recall":     func(string) (string, error) { return memory, nil },
 	"linger":     linger,
+	"hoard":      hoard,
+	"release":    release,
 }
 
 // memory is the value that remember stored.

@@ -27,7 +27,6 @@ class BashKernel(Kernel):
         super().__init__(**kwargs)
         self._silent = True
         self._cell = {}                # the last request that was not silent; output belongs to it
-        self._early_interrupt = False  # an interrupt came since the last request, while no code ran
         self._captured = None          # output of the kernel's own code; None while none runs
         self._known = set()            # display ids of earlier outputs
         self._lines = {"stdout": cellhold_rich.Lines(), "stderr": cellhold_rich.Lines()}
@@ -46,16 +45,13 @@ class BashKernel(Kernel):
         signal.signal(signal.SIGINT, self._interrupt)
 
     def pre_handler_hook(self):
-        self._early_interrupt = False
+        self.shell_process.interrupted = False
 
     def post_handler_hook(self):
         pass
 
     def _interrupt(self, number, frame):
-        if self.shell_process.running:
-            self.shell_process.interrupt()
-        else:
-            self._early_interrupt = True
+        self.shell_process.interrupt()
 
     def _show(self, name, text, last=False):
         if self._captured is not None:
@@ -108,7 +104,7 @@ class BashKernel(Kernel):
             self._silent = False
 
     def _execute(self, code):
-        if self._early_interrupt:
+        if self.shell_process.interrupted:
             return self._fail("KeyboardInterrupt", "")
         if "\0" in code:
             return self._fail("ValueError", f"The code has a NUL character at position {code.index(chr(0))}, which Bash cannot read. The cell did not run.")

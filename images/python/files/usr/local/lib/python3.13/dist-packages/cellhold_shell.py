@@ -26,6 +26,7 @@ FIRST = 240             # the lowest of our descriptors in Bash; code uses small
 AGAIN = 2.0             # seconds until an interrupt is repeated; a command has this long to clean up
 LATE = 0.02             # seconds to wait for more output of a Bash that has ended
 NUMBER = 12             # maximum digits of the number in a mark
+INTERRUPTED = 128 + signal.SIGINT
 
 
 def _move_up(descriptor):
@@ -83,7 +84,8 @@ class Shell:
     def __init__(self, files, show):
         self.show = show
         self.status = 0           # of the last cell
-        self.running = self.interrupted = False
+        self.running = False
+        self.interrupted = False  # since the start of the current request
         mark = b"\x1e" + uuid.uuid4().hex.encode() + b":"
         self.streams = {s.terminal: s for s in (Stream("stdout", mark), Stream("stderr", mark))}
         self._statuses, theirs = os.pipe()
@@ -92,14 +94,18 @@ class Shell:
         self._code, self._end = files + ".code", files + ".end"
         out, err = (s.writes for s in self.streams.values())
         text = "\\036" + mark[1:].decode() + "%s\\036"
-        self._write(self._end, f"""\\builtin printf '%s %s %s\\n' "$1" "$?" "${{!-}}" >&{self._status}
+        # An interrupt during the order of a cell drops the first part of the order, and Bash runs the rest. So the
+        # status says nothing if the code was not passed to Bash.
+        self._write(self._end, f"""\\builtin printf '%s %s %s %s\\n' "$1" "$?" "${{__cellhold+1}}" "${{!-}}" >&{self._status}
 \\builtin printf '{text}' "$1" >&{out}
 \\builtin printf '{text}' "$1" >&{err}
 \\builtin unset __cellhold
 """.encode())
         self._order = f""". {shlex.quote(self._code)};\\eval "$__cellhold" </dev/null >&{out} 2>&{err}\n"""
+        # Python writes to a pipe at each signal. A signal just before a wait would otherwise not end the wait.
+        self._signals, self._signal = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._poll = select.poll()
-        for descriptor in (*self.streams, self._statuses):
+        for descriptor in (*self.streams, self._statuses, self._signals):
             self._poll.register(descriptor, select.POLLIN)
 
     def _write(self, path, data):
@@ -108,7 +114,7 @@ class Shell:
 
     def start(self, setup):
         """Starts Bash and runs the setup code first. Messages of Bash about its start are shown."""
-        self.status = 0
+        self.status, self.interrupted = 0, False
         self._last, self._background = b"", set()
         theirs, self._orders = os.pipe()
         ours = [s.writes for s in self.streams.values()] + [self._status]
@@ -144,13 +150,16 @@ class Shell:
         """Runs code; returns its exit status (int), or None if Bash has ended."""
         quoted = code.encode("utf-8", "replace").replace(b"'", b"'\\''")
         self._write(self._code, b"__cellhold='%s'\n\\return %d\n" % (quoted, self.status))
-        self.interrupted, first = False, self._last_mark + 1
+        first = self._last_mark + 1
         self._send_order(self._order)
-        self.running = True
+        self.running, wakeup = True, signal.set_wakeup_fd(self._signal, warn_on_full_buffer=False)
         try:
+            if self.interrupted:  # it came before the order
+                self.interrupt()
             self.status = self._follow(first)
         finally:
             self.running = False
+            signal.set_wakeup_fd(wakeup)
             for stream in self.streams.values():
                 if text := stream.finish():
                     self.show(stream.name, text)
@@ -165,15 +174,16 @@ class Shell:
             pass  # Bash has ended, or exec has replaced it
 
     def interrupt(self):
-        """Interrupts the running code. A signal handler calls it."""
+        """Interrupts the running code, or the next code of the request. A signal handler calls it."""
         self.interrupted = True
+        if not self.running:
+            return
         for pid in [*self._started(), self.process.pid]:
             try:
                 os.kill(pid, signal.SIGINT)
             except (ProcessLookupError, PermissionError):
                 pass
         self._send_order()  # the interrupt may have removed the last order
-        os.write(self._status, b"\n")  # wakes _follow
 
     def _started(self):
         """Returns the ids of all processes under Bash, except those that earlier cells left in the background (set).
@@ -197,12 +207,16 @@ class Shell:
         while status is None or any(s.reached != self._last_mark for s in self.streams.values()):
             ready = dict(self._poll.poll(AGAIN * 1000 if self.interrupted else None))
             self._pass_on(ready)
+            if self._signals in ready:
+                os.read(self._signals, PIECE)
             if self._statuses in ready:
                 for line in os.read(self._statuses, PIECE).split(b"\n"):
-                    number, value, last = (*line.split(b" "), b"", b"", b"")[:3]
+                    number, value, passed, last = (*line.split(b" "), b"", b"", b"", b"")[:4]
                     if (status is None and number.isdigit() and value.isdigit() and len(line) < 3 * NUMBER
                             and int(number) >= first):
                         status = int(value)
+                        if self.interrupted and not passed:
+                            status = INTERRUPTED
                         if last != self._last:  # the code has started a process in the background
                             self._last = last
                             self._background.update(self._started())

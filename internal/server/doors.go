@@ -1,0 +1,34 @@
+package server
+
+import (
+	"net/http"
+
+	"cellhold/internal/server/e2b"
+	"cellhold/internal/server/e2b/access"
+	"cellhold/internal/server/envd"
+	"cellhold/internal/server/jupyter"
+)
+
+// jupyterRoutes registers the routes for clients of Jupyter.
+func (s *Server) jupyterRoutes(m *table) {
+	o := jupyter.Options{Sessions: s.sessions, Origins: s.options.Origins, OlderForm: s.options.JupyterOlderForm, Waiters: &s.waiters, Logger: s.log}
+	if tokens := s.options.Tokens; tokens != nil {
+		o.Caller = tokens.Caller
+	}
+	s.jupyter = jupyter.Register(m, o)
+}
+
+// e2bRoutes registers the routes for the SDKs of E2B.
+func (s *Server) e2bRoutes(all *table) {
+	m := access.NewRoutes(all)
+	s.guard.Own = func(r *http.Request) bool { return m.Has(r) || jupyter.Owns(r) }
+	tokens := s.options.Tokens
+	o := access.Options{Find: s.sessions.Find, All: s.sessions.All, Open: tokens == nil, Key: access.NoKey}
+	control := e2b.Options{Sessions: s.sessions, Waiters: &s.waiters, Logger: s.log}
+	if tokens != nil {
+		o.Key, control.Caller = tokens.Key, tokens.Caller
+	}
+	control.Access = access.New(o)
+	e2b.Register(m, control)
+	s.envd = envd.Register(m, envd.Options{Sessions: s.sessions, Access: control.Access, Waiters: &s.waiters, Logger: s.log})
+}
