@@ -211,6 +211,26 @@ func TestTheShellContinuesAfterInterrupts(t *testing.T) {
 	}
 }
 
+// Bash runs the rest of an order that an interrupt cut. The rest often ends with exit status 0.
+func TestAnInterruptedOrderOfTheShellIsNotASuccess(t *testing.T) {
+	t.Parallel()
+	s := serve(t, newHome(t))
+	c := s.run(t, s.session(t, client.CreateSession{}), `
+import cellhold_shell, signal
+shell = cellhold_shell.Shell("/tmp/interrupted", lambda name, text: None)
+shell.start("")
+shell.interrupt = lambda: None
+whole = shell._order
+for start in ("", "\\eval", "eval", " </dev", " 2>&", "\n"):
+    shell._order = whole[whole.index(start):]
+    shell.interrupted = start != ""
+    print(shell.run("echo ran"), end=" ")
+`)
+	if got := text(c); got != "0 130 130 130 130 130 " {
+		t.Errorf("the exit statuses are %q, want 0 for the whole order and 130 for each part", got)
+	}
+}
+
 func TestBashContinuesAfterADeadlineAndAHibernation(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))

@@ -57,6 +57,13 @@ func imageHome(t testing.TB) string {
 func newHome(t testing.TB) string {
 	t.Helper()
 	home := emptyHome(t)
+	shareImage(t, home)
+	return home
+}
+
+// shareImage gives a home the stock image and the unpacked runner.
+func shareImage(t testing.TB, home string) {
+	t.Helper()
 	runners, err := filepath.Abs("../../build/runner")
 	if err == nil {
 		err = os.MkdirAll(runners, 0o755)
@@ -69,7 +76,6 @@ func newHome(t testing.TB) string {
 			t.Fatal(err)
 		}
 	}
-	return home
 }
 
 // emptyHome creates a home without images, and removes it at the end of the test.

@@ -400,13 +400,6 @@ func TestAWatchReportsChangesAlsoInNewDirectories(t *testing.T) {
 	await("removed /workspace/a")
 	s.write(t, id, "uploaded", "x")
 	await("created /workspace/uploaded")
-	s.must(t, id, "for i in range(9000): os.mkdir(f'moved/{i}')")
-	for {
-		c, ok := <-seen
-		if !ok || c.Type == cellhold.FileOverflow {
-			break
-		}
-	}
 	stop()
 	go func() {
 		for range seen { // read the remaining changes
@@ -415,6 +408,43 @@ func TestAWatchReportsChangesAlsoInNewDirectories(t *testing.T) {
 	wg.Wait()
 	if failed != nil && ctx.Err() == nil {
 		t.Errorf("the watch ended with %v, want no error", failed)
+	}
+}
+
+func TestARecursiveWatchWorksUpToItsLimitAndThenNamesIt(t *testing.T) {
+	t.Parallel()
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	s.must(t, id, `
+import os
+for i in range(80):
+    for k in range(100): os.makedirs(f'tree/{i}/{k}')
+for i in range(10_000): open(f'tree/{i}.txt', 'w').close()`)
+	var failed error
+	changed := map[string]bool{}
+	for change, err := range s.WatchDir(t.Context(), id, "tree", true) {
+		if failed = err; err != nil {
+			break
+		}
+		changed[string(change.Type)+" "+change.Exact()] = true
+		switch {
+		case change.Type == "": // ready
+			s.must(t, id, "open('tree/79/99/deep', 'w').close()")
+		case change.Exact() == "/workspace/tree/79/99/deep":
+			s.must(t, id, "for i in range(2000): os.mkdir(f'tree/0/more{i}')")
+		}
+	}
+	if !changed["created /workspace/tree/79/99/deep"] || !changed["overflow "] || cellhold.KindOf(failed) != cellhold.Unavailable {
+		t.Errorf("the watch of 8000 directories ended with %v after %d changes; want a change in the last directory, an overflow, and then kind unavailable", failed, len(changed))
+	}
+	s.must(t, id, "os.makedirs('high/' + 110 * 'd/')")
+	for dir, limit := range map[string]string{"tree": "limited to 10000 directories", "high": "depth of 100 directories"} {
+		for _, err := range s.WatchDir(t.Context(), id, dir, true) {
+			if cellhold.KindOf(err) != cellhold.Exhausted || !strings.Contains(err.Error(), limit) || !strings.Contains(err.Error(), "without recursive") {
+				t.Errorf("a watch of %s: got %v, want kind exhausted, %q and the remedy", dir, err, limit)
+			}
+			break
+		}
 	}
 }
 

@@ -32,9 +32,9 @@ func TestTitlesInEveryWritingSystemHaveGlyphs(t *testing.T) {
 		for script, v := range result[setting] {
 			switch {
 			case setting != "control" && len(v.Failed)+len(v.Complaints) > 0:
-				t.Errorf("%s, %s: got no glyphs for %q and the warnings %q, want no such text", setting, script, v.Failed, v.Complaints)
+				t.Errorf("%s, %s: got the characters without a glyph %q and the warnings %q, want none", setting, script, v.Failed, v.Complaints)
 			case setting == "control" && script != "Greek and Cyrillic" && (len(v.Failed) == 0 || len(v.Complaints) == 0):
-				t.Errorf("%s without a font: got no glyphs for %q and the warnings %q, want some: otherwise the test cannot fail", script, v.Failed, v.Complaints)
+				t.Errorf("%s, with one font and no fallbacks: got the characters without a glyph %q and the warnings %q, want at least one of each; otherwise this test finds no missing glyph", script, v.Failed, v.Complaints)
 			}
 		}
 	}

@@ -9,6 +9,7 @@ import os
 import queue
 import re
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 from jupyter_client import KernelManager
@@ -21,7 +22,9 @@ KERNELS = {
     "sockets": ["/usr/bin/python3", "-m", "ipykernel_launcher", "-f", "{connection_file}"],
     "stream": ["/usr/bin/python3", os.path.join(HERE, "bridge.py"), "-f", "{connection_file}"],
 }
-LATE = 0.4  # seconds without a message after which the output of threads and tasks counts as complete
+ANSWER = 120  # seconds within which a kernel answers a cell
+QUIET = 0.4  # seconds without a message after which the output of a cell counts as complete
+LATE = 3  # the same for threads and tasks that continue after their cell, on a busy machine too
 
 # Values that differ between any two kernels, and the names that replace them.
 CHANGING = [
@@ -61,7 +64,10 @@ class Kernel:
         found = {"iopub": [], "shell": []}
         request = self.client.execute(code, allow_stdin=True, stop_on_error=False)
         idle = False
+        deadline = time.monotonic() + ANSWER
         while not (idle and found["shell"]):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.manager._kernel_spec.display_name} did not answer {code!r} within {ANSWER} s: {found}")
             if self.client.stdin_channel.msg_ready():
                 self.client.stdin_channel.get_msg()
                 self.client.input("an answer")
@@ -70,7 +76,8 @@ class Kernel:
                 reply = self.client.get_shell_msg(timeout=5)
                 if reply["parent_header"].get("msg_id") == request:
                     self._add(found["shell"], request, reply)
-        while self.client.iopub_channel.msg_ready() or self._take(request, found, LATE) is not None:
+        quiet = LATE if re.search(r"Thread\(|create_task|call_soon", code) else QUIET
+        while self._take(request, found, quiet) is not None:
             pass
         found["iopub"] = _joined(found["iopub"])
         return found
