@@ -44,7 +44,7 @@ func (b *bench) cell(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	others, closeAll := b.others(ctx, f)
+	others, closeAll := b.sessionsOf(ctx, f, report.Bare, report.BareRaw, report.Article, report.Gateway, report.LLM)
 	defer closeAll()
 	all = slices.Concat(all, raw, others)
 	for _, t := range all {
@@ -71,10 +71,10 @@ func rawClients(ctx context.Context, s *contender.CellholdSession, f *report.Fig
 	return all, nil
 }
 
-// others opens a session of each other contender.
-func (b *bench) others(ctx context.Context, f *report.Figure) (all []timed, closeAll func()) {
+// sessionsOf opens a session of each contender.
+func (b *bench) sessionsOf(ctx context.Context, f *report.Figure, contenders ...string) (all []timed, closeAll func()) {
 	var sessions []contender.Session
-	for _, e := range b.contenders(ctx, report.Bare, report.BareRaw, report.Article, report.Gateway, report.LLM) {
+	for _, e := range b.contenders(ctx, contenders...) {
 		s, err := e.Open(ctx)
 		if err != nil {
 			f.SeriesOf(e.name).Fail(err)

@@ -10,8 +10,8 @@ import (
 	"cellhold/bench/report"
 )
 
-// A run at a commit with changes must not replace the entry of this commit. The results and the pages that a run leads to are
-// no such changes.
+// A run of sources with uncommitted changes must not replace the history's entry of their commit. Changes of results and of
+// Markdown files do not count, because each full run causes some.
 func TestTheCommitOfTheSourcesTellsOfChanges(t *testing.T) {
 	sources := filepath.Join(t.TempDir(), "bench")
 	change := func(name string) {

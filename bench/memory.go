@@ -126,7 +126,7 @@ func (b *bench) memoryOf(ctx context.Context, e *entry, into *report.Series) err
 	if err := server.Settle(ctx); err != nil {
 		return err
 	}
-	sleep(ctx, 2*time.Second) // Go returns unused memory to the host in this time
+	sleep(ctx, 2*time.Second) // in this time gVisor's processes return unused memory to the host
 	if len(cgroups) == 0 {
 		if cgroups, err = sandboxCgroups(server); err != nil {
 			return err

@@ -23,6 +23,7 @@ var allSteps = []step{
 	{"plot", 6 * time.Minute, (*bench).plot},
 	{"burst", 8 * time.Minute, (*bench).burst},
 	{"cell", 5 * time.Minute, (*bench).cell},
+	{"apis", 5 * time.Minute, (*bench).apis},
 	{"load", 12 * time.Minute, (*bench).load},
 	{"creates", 5 * time.Minute, (*bench).creates},
 	{"memory", 5 * time.Minute, (*bench).memory},
@@ -39,7 +40,8 @@ func stepNames() []string {
 	return names
 }
 
-// steps runs the selected steps. If a step fails completely, the report says so, and the next step runs.
+// steps runs the selected steps. If a step returns an error or exceeds its limit, the report says so. Then the next step
+// runs.
 func (b *bench) steps(ctx context.Context) {
 	for _, s := range allSteps {
 		if ctx.Err() != nil || len(b.o.only) > 0 && !slices.Contains(b.o.only, s.name) {
