@@ -18,6 +18,9 @@ import (
 type script struct {
 	Link
 	events chan guestapi.Event
+	asked  int
+	end    error                    // the error with which the events end at once; may be nil
+	show   func(evs []record.Event) // called when the log shows events; may be nil
 
 	mu      sync.Mutex
 	kept    []record.Event
@@ -26,7 +29,9 @@ type script struct {
 	acked   int64
 }
 
-func (s *script) Start(context.Context, cellhold.CommandID, guestapi.StartCommand) error { return nil }
+func (s *script) Start(context.Context, cellhold.CommandID, guestapi.StartCommand) (int, error) {
+	return 1, nil
+}
 
 func (s *script) Ack(_ context.Context, seq int64) error {
 	s.mu.Lock()
@@ -36,7 +41,12 @@ func (s *script) Ack(_ context.Context, seq int64) error {
 }
 
 func (s *script) Events(ctx context.Context, _ int64) iter.Seq2[guestapi.Event, error] {
+	s.asked++
 	return func(yield func(guestapi.Event, error) bool) {
+		if s.end != nil {
+			yield(guestapi.Event{}, s.end)
+			return
+		}
 		for {
 			select {
 			case e := <-s.events:
@@ -57,7 +67,11 @@ func (s *script) AppendWith(ctx context.Context, evs []record.Event, keep func(c
 		evs[i].Seq = int64(len(s.kept) + i + 1)
 	}
 	s.mu.Unlock()
-	return keep(ctx, evs)
+	err := keep(ctx, evs)
+	if err == nil && s.show != nil {
+		s.show(evs)
+	}
+	return err
 }
 
 func (s *script) Kept() int64 {
@@ -153,7 +167,66 @@ func TestACommandKeepsNoOutputIfTheSessionReachedItsLimit(t *testing.T) {
 	} {
 		s.events <- guestapi.Event{Seq: int64(i + 1), Time: time.Now(), Command: c.ID, Type: ev.Type, Content: ev.Content}
 	}
-	if c, _, err = r.Wait(ctx, c.ID); err != nil || c.Dropped != 8 {
-		t.Errorf("got %d bytes dropped, %v; want 8", c.Dropped, err)
+	// Wait finds nothing if the command ended first, so the test reads the journal.
+	if _, _, err = r.Wait(ctx, c.ID); err != nil {
+		t.Fatal(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if got := s.records[c.ID]; got.State != cellhold.CommandDone || got.Dropped != 8 {
+		t.Errorf("got a command that is %s with %d bytes dropped; want done and 8", got.State, got.Dropped)
+	}
+}
+
+func TestARunnerDoesNotAskAnAgentAgainThatBrokeTheProtocol(t *testing.T) {
+	s := &script{end: cellhold.Wrap(cellhold.Internal, guestapi.ErrForm, "Invalid data.")}
+	stuck := ""
+	r, err := New(t.Context(), Options{Session: "s1", Boot: "b1", Link: s, Log: s, Journal: s, Logger: slog.New(slog.DiscardHandler),
+		Stuck: func(why string) { stuck = why }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Run(t.Context())
+	if s.asked != 1 || stuck != "the agent broke the protocol" {
+		t.Errorf("asked %d times, reported %q", s.asked, stuck)
+	}
+}
+
+// TestACommandIsDoneWhenTheLogShowsItsEnd: otherwise a reader that begins after this event waits for an event that is past.
+func TestACommandIsDoneWhenTheLogShowsItsEnd(t *testing.T) {
+	s := &script{events: make(chan guestapi.Event), records: map[cellhold.CommandID]record.Command{}}
+	r, err := New(t.Context(), Options{Session: "s1", Boot: "b1", Link: s, Log: s, Journal: s, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ends := 0
+	s.show = func(evs []record.Event) {
+		for _, ev := range evs {
+			if ev.Type != cellhold.EventCommandDone {
+				continue
+			}
+			ends++
+			if c, ok := r.Get(ev.Command); ok {
+				t.Errorf("the log shows the end of command %s, which is %s", ev.Command, c.State)
+			}
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var run sync.WaitGroup
+	run.Go(func() { r.Run(ctx) })
+	for _, id := range []cellhold.CommandID{"x1", "x2"} {
+		if _, err := r.Start(ctx, record.Command{Command: cellhold.Command{ID: id, Line: "wait"}, Timeout: time.Minute}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ev := record.NewEvent(cellhold.EventCommandDone, "", "", cellhold.CommandDoneContent{Status: cellhold.CommandOK})
+	s.events <- guestapi.Event{Seq: 1, Time: time.Now(), Command: "x1", Type: ev.Type, Content: ev.Content}
+	if _, _, err := r.Wait(ctx, "x1"); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	run.Wait()
+	if err := r.Die(t.Context(), cellhold.CommandLost, "The session has ended."); err != nil || ends != 2 {
+		t.Errorf("got %d ends and %v, want 2", ends, err)
 	}
 }
