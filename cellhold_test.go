@@ -131,14 +131,15 @@ var imports = map[string]struct {
 	"test/prose":  {"", "it reads texts"},
 	"test/docs":   {"", "it reads texts"},
 	// Programs connect packages.
-	"cmd/cellhold-guest":   {". internal/agent internal/agent/deputy internal/agent/files internal/agent/command internal/agent/install internal/agent/process internal/agent/written internal/guestapi internal/jupyter internal/link internal/rawio", "it runs next to hostile code; less code is safer"},
-	"cmd/cellhold-runner":  {"internal/sandbox/embedded/runsc", "each process of a sandbox initialises everything that it links"},
-	"cmd/cellhold":         {"*", "it connects the parts of the command line"},
-	"internal/cli/console": {".", "it writes to people, and knows no command"},
-	"internal/cli/remote":  {". client internal/cli/console", "its commands use a server only through the client"},
-	"internal/cli/script":  {". client internal/cli/console internal/cli/remote", "it runs on any server, through the client"},
-	"internal/cli/setup":   {"*", "it builds a server from all its parts"},
-	"internal/cli/doctor":  {". internal/cli/console internal/cli/setup internal/image internal/sandbox internal/sandbox/embedded internal/session/snapshots internal/template", "it checks what a server would use"},
+	"cmd/cellhold-guest":       {". internal/agent internal/agent/deputy internal/agent/files internal/agent/command internal/agent/install internal/agent/process internal/agent/written internal/guestapi internal/jupyter internal/link internal/rawio", "it runs next to hostile code; less code is safer"},
+	"cmd/cellhold-runner":      {"internal/sandbox/embedded/runsc", "each process of a sandbox initialises everything that it links"},
+	"cmd/cellhold":             {"*", "it connects the parts of the command line"},
+	"internal/cli/console":     {".", "it writes to people, and knows no command"},
+	"internal/cli/remote":      {". client internal/cli/console internal/cli/kernelproxy", "its commands use a server only through the client"},
+	"internal/cli/kernelproxy": {". client internal/cli/console internal/guestapi internal/jupyter internal/jupyter/zmtp internal/server/jupyter/framing", "it passes messages on, through the client of a server"},
+	"internal/cli/script":      {". client internal/cli/console internal/cli/remote", "it runs on any server, through the client"},
+	"internal/cli/setup":       {"*", "it builds a server from all its parts"},
+	"internal/cli/doctor":      {". internal/cli/console internal/cli/setup internal/image internal/sandbox internal/sandbox/embedded internal/session/snapshots internal/template", "it checks what a server would use"},
 }
 
 // foreign has, for each module that is not ours, the only packages that can import it.
@@ -152,7 +153,7 @@ var foreign = map[string]string{
 	"github.com/alecthomas/kong":               "cmd/cellhold internal/cli/setup",
 	"github.com/modelcontextprotocol/go-sdk":   "bench/contender demo internal/mcp", // the benchmark and the demo are clients
 	"connectrpc.com/connect":                   "internal/server/envd",
-	"github.com/coder/websocket":               "bench/contender internal/server/jupyter internal/server", // the benchmark and the server's tests are clients
+	"github.com/coder/websocket":               "bench/contender internal/cli/kernelproxy internal/server/jupyter internal/server", // the benchmark, the proxy and the server's tests are clients
 	"google.golang.org/protobuf":               "internal/server/envd internal/server/envd/filesystempb internal/server/envd/processpb",
 	"golang.org/x/image":                       "internal/mcp",             // scales images down
 	"github.com/microcosm-cc/bluemonday":       "internal/notebook/export", // cleans the HTML of outputs
