@@ -1,9 +1,10 @@
 package kernelproxy
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -54,7 +55,7 @@ func (p *Proxy) info() connection {
 // file is a connection file. The zero value is none.
 type file struct {
 	path string
-	info fs.FileInfo
+	text []byte // with the key, so no other file has it
 }
 
 // writeFile writes a connection file that only its owner can read. It has the key, with which programs run code.
@@ -70,25 +71,20 @@ func writeFile(path string, c connection) (file, error) {
 	if err != nil {
 		return file{}, fmt.Errorf("connection file: %w. Remove the file if no command uses it, or give another path with --file", err)
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
+	_, err = f.Write(text)
+	if err := errors.Join(err, f.Close()); err != nil {
+		_ = os.Remove(path)
 		return file{}, fmt.Errorf("connection file: %w", err)
 	}
-	written := file{path, info}
-	if _, err := f.Write(append(text, '\n')); err != nil {
-		written.remove()
-		return file{}, fmt.Errorf("connection file: %w", err)
-	}
-	return written, nil
+	return file{path, text}, nil
 }
 
 // remove removes the file, unless another file has taken its place. It can be called twice.
 func (f file) remove() {
-	if f.info == nil {
+	if f.text == nil {
 		return
 	}
-	if now, err := os.Lstat(f.path); err == nil && os.SameFile(f.info, now) {
+	if now, err := os.ReadFile(f.path); err == nil && bytes.Equal(now, f.text) {
 		_ = os.Remove(f.path)
 	}
 }

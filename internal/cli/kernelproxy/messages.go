@@ -28,6 +28,10 @@ const (
 
 // fromProgram passes a message of a program on. frames is nil for a message that is too large to be read.
 func (p *Proxy) fromProgram(ctx context.Context, at, identity string, frames [][]byte) {
+	if at == iopub {
+		p.welcome(identity, string(frames[0]))
+		return
+	}
 	if frames == nil {
 		p.o.Note(fmt.Sprintf("A message on %s was dropped: it has more than %d bytes.", at, maxFrames))
 		return
@@ -111,6 +115,16 @@ func (p *Proxy) reply(at, identity string, f framing.Frame, h jupyter.Header, co
 	p.publish("status", f, map[string]any{"execution_state": "busy"})
 	p.ports[at].send(identity, p.own(strings.TrimSuffix(h.MsgType, "_request")+"_reply", f, content))
 	p.publish("status", f, map[string]any{"execution_state": "idle"})
+}
+
+// welcome tells a program that its subscription works, as kernels do since ipykernel 7. A program that waits for it loses no
+// output of its first request.
+func (p *Proxy) welcome(identity, topic string) {
+	frames := p.own("iopub_welcome", framing.Frame{}, map[string]any{"subscription": topic})
+	if topic != "" {
+		frames = append([][]byte{[]byte(topic)}, frames...)
+	}
+	p.ports[iopub].send(identity, frames)
 }
 
 func (p *Proxy) publish(kind string, parent framing.Frame, content map[string]any) {

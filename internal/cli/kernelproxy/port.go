@@ -74,7 +74,8 @@ func listen(ctx context.Context, name string) (*port, error) {
 // number returns the number of the TCP port.
 func (p *port) number() int { return p.listener.Addr().(*net.TCPAddr).Port }
 
-// serve accepts programs until close, and calls take for each of their messages. It waits for their connections.
+// serve accepts programs until close, and calls take for each of their messages. At iopub, it calls take for each new
+// subscription, with its topic. It waits for their connections.
 func (p *port) serve(ctx context.Context, take func(identity string, frames [][]byte)) {
 	var peers sync.WaitGroup
 	defer peers.Wait()
@@ -149,7 +150,9 @@ func (p *port) talk(ctx context.Context, nc net.Conn, take func(identity string,
 		}
 		switch {
 		case p.name == iopub:
-			p.subscribe(me, m)
+			if topic, added := p.subscribe(me, m); added {
+				take(identity, [][]byte{topic})
+			}
 		case p.name == heartbeat && m.Dropped == 0:
 			_ = conn.SendWithin(maxSmall, m.Frames...) // the reader of a closed connection ends
 		case m.Dropped > 0:
@@ -182,22 +185,22 @@ func (p *port) remove(identity string, of *peer) {
 	}
 }
 
-// subscribe reads a subscription, or its end: ZMTP 3.0 sends them as messages.
-func (p *port) subscribe(of *peer, m zmtp.Message) {
+// subscribe reads a subscription, or its end: ZMTP 3.0 sends them as messages. It reports whether it is a new one.
+func (p *port) subscribe(of *peer, m zmtp.Message) (topic []byte, added bool) {
 	if m.Dropped > 0 || len(m.Frames) != 1 || len(m.Frames[0]) == 0 {
-		return
+		return nil, false
 	}
-	topic := string(m.Frames[0][1:])
+	topic = m.Frames[0][1:]
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch m.Frames[0][0] {
-	case 0:
-		delete(of.topics, topic)
-	case 1:
-		if len(of.topics) < maxTopics {
-			of.topics[topic] = true
-		}
+	switch {
+	case m.Frames[0][0] == 0:
+		delete(of.topics, string(topic))
+	case m.Frames[0][0] == 1 && len(of.topics) < maxTopics:
+		of.topics[string(topic)] = true
+		return topic, true
 	}
+	return nil, false
 }
 
 // send sends a message to one program. A program that left does not get it, as with every kernel.
