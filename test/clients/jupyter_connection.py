@@ -1,6 +1,6 @@
 """Uses a session through a connection file: from jupyter_client and from jupyter console. Prints one line for each step.
 
-The arguments are the connection file, and the folder of the programs.
+The arguments are the connection file, the folder of the programs, and the names of the stories; none means all.
 """
 
 import base64
@@ -10,7 +10,7 @@ import threading
 
 from jupyter_client import BlockingKernelClient
 
-connection, programs = sys.argv[1:]
+connection, programs, *stories = sys.argv[1:]
 PATIENCE = 120
 
 
@@ -124,10 +124,7 @@ def console_story(c):
 
 
 one = client()
-code_story(one)
-question_story(one)
-request_story(one)
-interrupt_story(one)
-two_story(one)
-console_story(one)
+for story in code_story, question_story, request_story, interrupt_story, two_story, console_story:
+    if not stories or story.__name__ in stories:
+        story(one)
 one.stop_channels()

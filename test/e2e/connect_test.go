@@ -101,15 +101,13 @@ func TestAConnectionFileWorksAfterARestartOfTheServer(t *testing.T) {
 	home := newHome(t)
 	s := serve(t, home)
 	id := s.session(t, client.CreateSession{})
-	file := filepath.Join(t.TempDir(), "it's mine.json")
-	address := strings.TrimPrefix(s.url, "http://")
-	c := s.connect(t, id, "--file", filepath.Join(filepath.Dir(file), "kernel.json"))
+	c := s.connect(t, id, "--file", filepath.Join(t.TempDir(), "mine.json"))
 	s.signal(t, syscall.SIGTERM)
-	s = serve(t, home, "--listen", address)
+	s = serve(t, home, "--listen", strings.TrimPrefix(s.url, "http://"))
 	program := clientProgram{[]string{absolute(t, "build/clientvenv/bin/python"), "-"}, absolute(t, "test/clients/jupyter_connection.py")}
-	out, err := program.run(t, c.file, absolute(t, "build/clientvenv/bin"))
-	if err != nil {
-		t.Errorf("the programs: got %v and\n%s\nthe command said %s", err, out, c.errors)
+	out, err := program.run(t, c.file, absolute(t, "build/clientvenv/bin"), "code_story")
+	if err != nil || !strings.HasPrefix(out, "code\n") {
+		t.Errorf("the program: got %v and\n%s\nthe command said %s", err, out, c.errors)
 	}
 	if err := s.DeleteSession(t.Context(), id); err != nil {
 		t.Fatal(err)

@@ -56,6 +56,7 @@ func (p *Proxy) fromProgram(ctx context.Context, at, identity string, frames [][
 	default:
 		if isRequest && at != stdin {
 			p.routes.add(route{h.MsgID, at, identity})
+			p.ports[iopub].settle(ctx)
 		}
 		p.up.put(ctx, f, h.MsgID)
 	}

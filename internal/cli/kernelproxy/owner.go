@@ -2,6 +2,8 @@ package kernelproxy
 
 import (
 	"bufio"
+	"cellhold/internal/pause"
+	"context"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
@@ -13,27 +15,48 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // isOwn reports whether the program at the other end of a loopback connection belongs to this user, or to root. Other users
 // could otherwise read all outputs, because subscriptions are not signed. Only Linux names the owner of a connection. On
 // other systems isOwn returns true, and programs are as safe as with every kernel over TCP.
-func isOwn(nc net.Conn) bool {
+func isOwn(ctx context.Context, nc net.Conn) bool {
 	if runtime.GOOS != "linux" {
 		return true
 	}
+	for range ownerTries {
+		if uid, found := owner(nc); found {
+			return uid == 0 || uid == os.Getuid()
+		}
+		if !pause.For(ctx, ownerPause) {
+			break
+		}
+	}
+	return false
+}
+
+const (
+	// ownerTries is the number of times that the tables are read. They change while they are read, and a table can then lack
+	// a connection that exists.
+	ownerTries = 20
+	ownerPause = 5 * time.Millisecond
+)
+
+// owner finds the owner of the other end of a connection in the tables of Linux.
+func owner(nc net.Conn) (uid int, found bool) {
 	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
 		f, err := os.Open(table)
 		if err != nil {
 			continue
 		}
-		uid, found := ownerOf(f, portOf(nc.RemoteAddr()), portOf(nc.LocalAddr()))
+		uid, found = ownerOf(f, portOf(nc.RemoteAddr()), portOf(nc.LocalAddr()))
 		f.Close()
 		if found {
-			return uid == 0 || uid == os.Getuid()
+			return uid, true
 		}
 	}
-	return false
+	return 0, false
 }
 
 func portOf(a net.Addr) netip.AddrPort {

@@ -34,6 +34,8 @@ const (
 	maxTopics = 64
 	// handshakeTime limits the handshake of a program.
 	handshakeTime = 10 * time.Second
+	// joinTime is how long a new connection can delay the messages of programs.
+	joinTime = time.Second
 	// maxWaiting is the limit of bytes that wait for a program that does not read. One message of any size can wait.
 	maxWaiting = 16 << 20
 	// maxSmall is the limit of a message at the sockets that take no Jupyter messages.
@@ -49,10 +51,12 @@ type port struct {
 	name     string
 	listener net.Listener
 
-	mu     sync.Mutex
-	closed bool
-	opened int              // connections, also during the handshake
-	peers  map[string]*peer // by identity
+	mu      sync.Mutex
+	closed  bool
+	opened  int              // connections, also during the handshake
+	peers   map[string]*peer // by identity
+	joining int              // connections that are not ready yet
+	settled chan struct{}    // closed when joining is 0 again
 }
 
 // peer is one connected program.
@@ -90,26 +94,62 @@ func (p *port) serve(ctx context.Context, take func(identity string, frames [][]
 			}
 			continue
 		}
-		if !isOwn(nc) || !p.enter() {
+		joined, ok := p.enter()
+		if !ok {
 			nc.Close()
 			continue
 		}
 		peers.Go(func() {
 			defer p.leave()
-			p.talk(ctx, nc, take)
+			defer joined()
+			if !isOwn(ctx, nc) {
+				nc.Close()
+				return
+			}
+			p.talk(ctx, nc, joined, take)
 		})
 	}
 }
 
-// enter counts a connection. It returns false if there are too many.
-func (p *port) enter() bool {
+// enter counts a connection. ok is false if there are too many. The connection is joining until it calls joined, or for
+// joinTime.
+func (p *port) enter() (joined func(), ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed || p.opened >= maxPeers {
-		return false
+		return nil, false
 	}
 	p.opened++
-	return true
+	if p.joining++; p.joining == 1 {
+		p.settled = make(chan struct{})
+	}
+	done := sync.OnceFunc(func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.joining--; p.joining == 0 {
+			close(p.settled)
+		}
+	})
+	late := time.AfterFunc(joinTime, done)
+	return func() {
+		late.Stop()
+		done()
+	}, true
+}
+
+// settle waits while connections are joining. A program connects to all sockets, and sends its first request before its
+// subscription has arrived. It would then wait for outputs that it cannot get.
+func (p *port) settle(ctx context.Context) {
+	p.mu.Lock()
+	settled, wait := p.settled, p.joining > 0
+	p.mu.Unlock()
+	if !wait {
+		return
+	}
+	select {
+	case <-settled:
+	case <-ctx.Done():
+	}
 }
 
 func (p *port) leave() {
@@ -118,8 +158,8 @@ func (p *port) leave() {
 	p.opened--
 }
 
-// talk reads the messages of one program.
-func (p *port) talk(ctx context.Context, nc net.Conn, take func(identity string, frames [][]byte)) {
+// talk reads the messages of one program. It calls joined when the program has connected, and at iopub subscribed.
+func (p *port) talk(ctx context.Context, nc net.Conn, joined func(), take func(identity string, frames [][]byte)) {
 	o := zmtp.Options{Type: zmtp.Router, MaxMessage: maxSmall}
 	switch p.name {
 	case iopub:
@@ -143,6 +183,9 @@ func (p *port) talk(ctx context.Context, nc net.Conn, take func(identity string,
 		return
 	}
 	defer p.remove(identity, me)
+	if p.name != iopub {
+		joined()
+	}
 	for {
 		m, err := conn.Recv()
 		if err != nil {
@@ -151,6 +194,7 @@ func (p *port) talk(ctx context.Context, nc net.Conn, take func(identity string,
 		switch {
 		case p.name == iopub:
 			if topic, added := p.subscribe(me, m); added {
+				joined()
 				take(identity, [][]byte{topic})
 			}
 		case p.name == heartbeat && m.Dropped == 0:
