@@ -7,15 +7,18 @@ import (
 	"cellhold/internal/server/e2b/access"
 	"cellhold/internal/server/envd"
 	"cellhold/internal/server/jupyter"
+
+	"github.com/danielgtaylor/huma/v2"
 )
 
 // jupyterRoutes registers the routes for clients of Jupyter.
-func (s *Server) jupyterRoutes(m *table) {
+func (s *Server) jupyterRoutes(m *table, api huma.API) {
 	o := jupyter.Options{Sessions: s.sessions, Origins: s.options.Origins, OlderForm: s.options.JupyterOlderForm, Waiters: &s.waiters, Logger: s.log}
 	if tokens := s.options.Tokens; tokens != nil {
 		o.Caller = tokens.Caller
 	}
 	s.jupyter = jupyter.Register(m, o)
+	s.jupyter.RegisterV1(api, tagSessions, prepare)
 }
 
 // e2bRoutes registers the routes for the SDKs of E2B.

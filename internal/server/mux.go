@@ -39,13 +39,13 @@ func (s *Server) mux() (http.Handler, error) {
 	m := &table{ServeMux: http.NewServeMux(), server: s}
 	api := s.newAPI(m)
 	article.Register(m, api, article.Options{Sessions: s.sessions, Waiters: &s.waiters, Logger: s.log})
+	s.jupyterRoutes(m, api)
 	describe(api)
 	if err := s.pages(m, api); err != nil {
 		return nil, err
 	}
 	s.toolRoutes(m)
 	s.e2bRoutes(m)
-	s.jupyterRoutes(m)
 	m.ServeMux.HandleFunc("/", m.notFound)
 	return m.ServeMux, nil
 }

@@ -64,6 +64,7 @@ func document(t *testing.T) *huma.OpenAPI {
 	m := &table{ServeMux: http.NewServeMux(), server: s}
 	api := s.newAPI(m)
 	article.Register(m, api, article.Options{Sessions: s.sessions, Waiters: &s.waiters, Logger: s.log})
+	s.jupyterRoutes(m, api)
 	describe(api)
 	return api.OpenAPI()
 }

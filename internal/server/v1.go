@@ -31,7 +31,6 @@ func (s *Server) newAPI(m *table) huma.API {
 	s.sessionRoutes(api)
 	s.templateRoutes(api)
 	s.kernelRoutes(api)
-	s.channelRoutes(api)
 	s.snapshotRoutes(api)
 	s.cellRoutes(api)
 	s.actRoutes(api)

@@ -372,7 +372,7 @@ func TestUnsentMessagesStayInTheOutbox(t *testing.T) {
 	if _, err := o.next(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if !o.rewind() { // the second one was written, and the third one perhaps
+	if !o.rewind() { // the second one was written, and maybe the third one
 		t.Error("the fate of all messages is known")
 	}
 	o.answered("3")

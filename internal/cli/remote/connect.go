@@ -20,7 +20,7 @@ type sessionConnectCmd struct {
 // Help is shown below the list of flags.
 func (sessionConnectCmd) Help() string {
 	return "The command writes a connection file, prints a command that uses it, and runs until Ctrl-C or the end of the session. Then it removes the file. " +
-		"The session continues. Programs of your user can use the file, several at once: jupyter console, jupyter qtconsole, Spyder, and jupyter_client."
+		"The session continues. Programs of your user can use the file, several at once: jupyter console, jupyter qtconsole, jupyter_client, and others that take a connection file."
 }
 
 // Run connects until a signal comes or the session ends.

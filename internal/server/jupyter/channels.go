@@ -25,15 +25,6 @@ func (s *Server) channels(w http.ResponseWriter, r *http.Request, caller string)
 	return s.connect(w, r, end{caller: caller, of: of, kernel: k.state.ID, client: r.URL.Query().Get("session_id"), older: s.OlderForm})
 }
 
-// Connect serves the WebSocket of a kernel of any session of the caller, for a client with a name of its own choice. The
-// caller of Connect must know that the session belongs to the caller. An empty kernel means the first one.
-func (s *Server) Connect(w http.ResponseWriter, r *http.Request, caller string, of *session.Session, kernel cellhold.KernelID, client string) error {
-	if kernels := of.Info().Kernels; kernel == "" && len(kernels) > 0 {
-		kernel = kernels[0].ID
-	}
-	return s.connect(w, r, end{caller: caller, of: of, kernel: kernel, client: client})
-}
-
 // end is the kernel at the end of a WebSocket, and its client.
 type end struct {
 	caller string
