@@ -246,5 +246,5 @@ func TestEachSessionOfTheCallerHasChannels(t *testing.T) {
 			t.Errorf("%.40s: got status %d, want %d", c.query, status, c.status)
 		}
 	}
-	h.do(400, "GET", at+"/channels", "") // no upgrade
+	h.do(422, "GET", at+"/channels", "") // no upgrade
 }
