@@ -385,3 +385,36 @@ func TestUnsentMessagesStayInTheOutbox(t *testing.T) {
 		t.Errorf("got the messages %q, want 2 and 4", left)
 	}
 }
+
+// TestARequestWaitsForANewSubscription: a program connects to all sockets at once, and its first request can overtake its
+// subscription.
+func TestARequestWaitsForANewSubscription(t *testing.T) {
+	r := newRig(t)
+	p := r.program(t, "a")
+	nc, err := net.Dial("tcp", r.proxy.ports[iopub].listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	late, err := zmtp.New(t.Context(), nc, zmtp.Options{Type: zmtp.Sub})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer late.Close()
+	id := p.send(shell, "kernel_info_request", `{}`)
+	for range 50 { // enough time for an answer of the kernel
+		if err := p.of[heartbeat].Send(nil, []byte("ping")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.of[heartbeat].Recv(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := late.Subscribe(""); err != nil {
+		t.Fatal(err)
+	}
+	other := &program{t: t, info: p.info, name: "late", of: map[string]*zmtp.Conn{iopub: late}}
+	if got := other.until(id, "idle"); !strings.Contains(got, "busy") {
+		t.Errorf("got\n%s\nwant all outputs of the request", got)
+	}
+	p.reply(shell, id)
+}
