@@ -43,6 +43,7 @@ type kernel struct {
 	dead       bool // the kernel is dead, and the clients know it
 	deaths     int  // since the last cell that ended well
 	replacing  bool // the clients know that the process is being replaced
+	renewed    bool // then: because a caller asked for it
 	restarting bool // a goroutine replaces it
 
 	sandbox Sandbox       // that a goroutine reads from; nil if none does

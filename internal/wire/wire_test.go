@@ -393,3 +393,38 @@ func TestKernelsAreFlushedAtTheSameTime(t *testing.T) {
 		}
 	})
 }
+
+// TestAnAskedRestartIsNoDeath: front ends take the state restarting for a death, and forget their requests then.
+func TestAnAskedRestartIsNoDeath(t *testing.T) {
+	inWorld(t, func(w *world) {
+		c := w.connect("a")
+		l := <-w.links
+		if err := c.Send(w.ctx, Frame{Channel: Control, Header: raw("x_request", "1")}); err != nil {
+			t.Fatal(err)
+		}
+		<-l.got
+		for _, s := range []cellhold.KernelState{cellhold.KernelRestarting, cellhold.KernelIdle} {
+			w.events <- record.NewEvent(cellhold.EventKernelState, "k", "", cellhold.KernelStateContent{State: s})
+		}
+		synctest.Wait()
+		var own, answers []string // states of the kernel, and what the client gets for its request
+		for f, ok, _ := c.next(); ok; f, ok, _ = c.next() {
+			var m struct {
+				State string `json:"execution_state"`
+				Name  string `json:"ename"`
+			}
+			if err := json.Unmarshal(f.Content, &m); err != nil {
+				t.Fatal(err)
+			}
+			if string(f.Parent) == "{}" {
+				own = append(own, m.State)
+			} else {
+				answers = append(answers, m.State+m.Name)
+			}
+			c.Written()
+		}
+		if !slices.Equal(own, []string{"starting", "idle"}) || !slices.Equal(answers, []string{"busy", "Restarted", "idle"}) {
+			t.Errorf("the states are %v, and the answers %v", own, answers)
+		}
+	})
+}
