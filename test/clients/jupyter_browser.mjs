@@ -9,7 +9,7 @@ const step = (name) => console.log(name)
 const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] }) // Chromium has no sandbox as root
 // All cells fit into the window: JupyterLab does not show the others.
 const page = await browser.newPage({ viewport: { width: 1200, height: 3000 } })
-page.setDefaultTimeout(30000)
+page.setDefaultTimeout(120000)
 
 const cell = (n) => page.locator('.jp-Notebook .jp-CodeCell').nth(n)
 const output = (n) => cell(n).locator('.jp-Cell-outputArea')

@@ -53,7 +53,7 @@ func withoutBuffers(f framing.Frame) framing.Frame {
 }
 
 // droppedNote is the text for a client that gets a message without its buffers.
-const droppedNote = "The server dropped binary data of a message here, because the Jupyter server of this client cannot pass it on. A widget can be incomplete.\n"
+const droppedNote = "The server dropped binary data of a message here, because Jupyter's gateway client cannot read it. A widget can be incomplete.\n"
 
 // noteOf returns a message with droppedNote. Front ends show it with the same cell as f.
 func noteOf(f framing.Frame) (framing.Frame, error) {
