@@ -82,7 +82,8 @@ func (k *kernel) connect(name string, queue Queue) (_ *Wire, adopted []*request,
 		k.drop(c)
 		c = nil
 	}
-	if c == nil {
+	fresh := c == nil
+	if fresh {
 		if k.count(true) >= maxClients {
 			return nil, nil, cellhold.Errorf(cellhold.Exhausted, "The kernel has %d connections; the limit is %d. Close one of them.", maxClients, maxClients)
 		}
@@ -92,10 +93,21 @@ func (k *kernel) connect(name string, queue Queue) (_ *Wire, adopted []*request,
 		adopted = k.adopt(c, earlier)
 	}
 	w := c.connect()
+	w.first = fresh
 	if k.dead { // a client that asks for nothing would otherwise wait for the kernel
 		c.put(k.make(IOPub, "status", nil, map[string]any{"execution_state": "dead"}), true)
 	}
 	return w, adopted, nil
+}
+
+// greet tells a new client that the kernel is busy: the kernel does not answer it until its cell has ended.
+func (k *kernel) greet(w *Wire, queue Queue) {
+	if !w.first || queue.State().State != cellhold.KernelBusy {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	w.c.put(k.make(IOPub, "status", k.running(), map[string]any{"execution_state": "busy"}), true)
 }
 
 // count returns the number of clients that are connected, or of those that left. The caller must hold mu.

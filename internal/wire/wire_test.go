@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -89,10 +90,10 @@ type world struct {
 	question int64
 	answered chan int64
 	owner    string
-	running  chan struct{} // if not nil, Wait returns when it is closed
-	silent   bool          // probes get no answer
-	dead     bool
-	accept   chan struct{} // closed when cells are accepted
+	running  chan struct{}        // if not nil, Wait returns when it is closed
+	silent   bool                 // probes get no answer
+	state    cellhold.KernelState // idle if empty
+	accept   chan struct{}        // closed when cells are accepted
 }
 
 func newWorld(t *testing.T) *world {
@@ -176,10 +177,7 @@ func (w *world) Wait(ctx context.Context, _ cellhold.CellID) (record.Cell, bool,
 }
 
 func (w *world) State() cellhold.Kernel {
-	if w.dead {
-		return cellhold.Kernel{State: cellhold.KernelDead}
-	}
-	return cellhold.Kernel{State: cellhold.KernelIdle}
+	return cellhold.Kernel{State: cmp.Or(w.state, cellhold.KernelIdle)}
 }
 
 func (w *world) Last() int64 { return 0 }
@@ -370,14 +368,17 @@ func TestASandboxThatWasReplacedGetsNoLink(t *testing.T) {
 	})
 }
 
-func TestAClientOfADeadKernelGetsItsState(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.dead = true
-		c := w.connect("a")
-		if got := w.waiting(c); !slices.Equal(got, []string{"iopub status"}) {
-			t.Errorf("got %v", got)
-		}
-	})
+// TestAClientGetsTheStateOfAKernelThatDoesNotAnswer: a front end would show no state after a reload of its page.
+func TestAClientGetsTheStateOfAKernelThatDoesNotAnswer(t *testing.T) {
+	for _, state := range []cellhold.KernelState{cellhold.KernelDead, cellhold.KernelBusy} {
+		inWorld(t, func(w *world) {
+			w.state = state
+			f, ok, err := w.connect("a").next()
+			if want := fmt.Sprintf(`{"execution_state":%q}`, state); !ok || string(f.Content) != want {
+				t.Errorf("got %s, %v; want %s", f.Content, err, want)
+			}
+		})
+	}
 }
 
 // TestKernelsAreFlushedAtTheSameTime: a session waits for all its kernels before it is saved.

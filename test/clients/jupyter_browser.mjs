@@ -2,14 +2,17 @@
 // the path of the browser.
 
 import assert from 'node:assert/strict'
+import fs from 'node:fs'
 import { chromium } from 'playwright-core'
 
 const [, , url, executablePath] = process.argv
 const step = (name) => console.log(name)
+if (process.env.DEBUG_OUT) console.log = (...a) => fs.appendFileSync(process.env.DEBUG_OUT, new Date().toISOString() + ' ' + a.join(' ') + '\n')
 const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] }) // Chromium has no sandbox as root
 // All cells fit into the window: JupyterLab does not show the others.
 const page = await browser.newPage({ viewport: { width: 1200, height: 3000 } })
 page.setDefaultTimeout(120000)
+if (process.env.DEBUG_OUT) page.on('response', (r) => r.status() >= 400 && console.log(r.status(), r.url()))
 
 const cell = (n) => page.locator('.jp-Notebook .jp-CodeCell').nth(n)
 const output = (n) => cell(n).locator('.jp-Cell-outputArea')
@@ -117,8 +120,10 @@ async function interruptAndReload() {
 }
 
 async function restartAndDeath() {
+  const restarted = page.waitForResponse((r) => r.url().includes('/restart'))
   await menu('Kernel', 'Restart Kernel…')
   await dialog('Restart')
+  await restarted
   await kernelIs('Idle')
   await run(12)
   await shows(12, 'new True')
