@@ -134,7 +134,6 @@ func (c *client) release() {
 // of the calls. One goroutine at a time can call Receive. The caller must call Detach or Close.
 type Wire struct {
 	c     *client
-	first bool          // the client is new
 	ready chan struct{} // capacity 1: a token when the client has a message, or the connection ended
 }
 

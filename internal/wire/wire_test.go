@@ -381,6 +381,20 @@ func TestAClientGetsTheStateOfAKernelThatDoesNotAnswer(t *testing.T) {
 	}
 }
 
+// TestTheStateBusyDoesNotFollowTheIdleOfACell: the end of a cell is recorded some seconds after its last message.
+func TestTheStateBusyDoesNotFollowTheIdleOfACell(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.connect("a")
+		w.state = cellhold.KernelBusy
+		l := <-w.links
+		l.to <- guestapi.WireMessage{Channel: IOPub, Header: raw("status", "m"), Parent: raw("execute_request", "1"), Content: []byte(`{"execution_state":"idle"}`)}
+		w.waiting(a)
+		if got := w.waiting(w.connect("b")); len(got) != 0 {
+			t.Errorf("got %v", got)
+		}
+	})
+}
+
 // TestKernelsAreFlushedAtTheSameTime: a session waits for all its kernels before it is saved.
 func TestKernelsAreFlushedAtTheSameTime(t *testing.T) {
 	inWorld(t, func(w *world) {

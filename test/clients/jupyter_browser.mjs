@@ -12,6 +12,7 @@ const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] }
 // All cells fit into the window: JupyterLab does not show the others.
 const page = await browser.newPage({ viewport: { width: 1200, height: 3000 } })
 page.setDefaultTimeout(120000)
+if (process.env.DEBUG_OUT) page.on('websocket', (w) => { if (!w.url().includes('channels')) return; console.log('ws', w.url().slice(0, 120)); w.on('close', () => console.log('ws closed')); w.on('framesent', (f) => console.log('  sent', String(f.payload).match(/"msg_type":"[a-z_]*"/)?.[0])); w.on('framereceived', (f) => console.log('  got', String(f.payload).slice(0,90), String(f.payload).match(/"execution_state": ?"[a-z_]*"/)?.[0])) })
 if (process.env.DEBUG_OUT) page.on('response', (r) => r.status() >= 400 && console.log(r.status(), r.url()))
 
 const cell = (n) => page.locator('.jp-Notebook .jp-CodeCell').nth(n)
