@@ -2,8 +2,10 @@ package e2e
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -11,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // notebookCells are the cells of the notebook. test/clients/jupyter_browser.mjs runs them by their place.
@@ -29,10 +32,11 @@ var notebookCells = []string{
 	"print('ticks', ticks > 0, 'name' in globals())",
 	"print('new', 'name' not in globals())",
 	"import os\nos._exit(1)",
+	"print('again', 6 * 7)",
 }
 
-// jupyterLab starts JupyterLab with a server as its gateway, and returns the URL of a notebook in a folder.
-func jupyterLab(t *testing.T, s *server, folder, notebook string) string {
+// jupyterLab starts JupyterLab with a server as its gateway, and returns its URL. Its files are those of a folder.
+func jupyterLab(t *testing.T, s *server, folder string) string {
 	t.Helper()
 	free, err := net.Listen("tcp", "127.0.0.1:0") // JupyterLab cannot tell a port that it chooses
 	if err != nil {
@@ -40,30 +44,37 @@ func jupyterLab(t *testing.T, s *server, folder, notebook string) string {
 	}
 	port := free.Addr().(*net.TCPAddr).Port
 	free.Close()
-	cmd := exec.Command(absolute(t, "build/clientvenv/bin/jupyter"), "lab", "--gateway-url="+s.url+"/jupyter", "--no-browser", "--allow-root",
-		"--ServerApp.root_dir="+folder, fmt.Sprintf("--ServerApp.port=%d", port), "--ServerApp.port_retries=0", "--IdentityProvider.token=local",
-		"--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate")
-	cmd.Env = append(os.Environ(), "HOME="+folder, "JUPYTER_GATEWAY_AUTH_TOKEN="+s.token)
-	out, err := cmd.StderrPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	cmd := exec.CommandContext(ctx, absolute(t, "build/clientvenv/bin/python"), "-m", "jupyterlab", "--gateway-url="+s.url+"/jupyter", "--no-browser", "--allow-root",
+		"--ServerApp.root_dir="+folder, fmt.Sprint("--ServerApp.port=", port), "--ServerApp.port_retries=0", "--IdentityProvider.token=local", "--LabApp.news_url=")
+	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "JUPYTER_GATEWAY_AUTH_TOKEN="+s.token)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = time.Minute
+	out, in := io.Pipe()
+	cmd.Stderr = in
+	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	log, ready, ended := &strings.Builder{}, make(chan struct{}), make(chan struct{})
 	go func() {
+		_ = cmd.Wait()
+		in.Close()
+	}()
+	go func() {
 		defer close(ended)
-		for lines := bufio.NewScanner(out); lines.Scan(); {
-			fmt.Fprintln(log, lines.Text())
-			if strings.Contains(lines.Text(), "is running at") {
+		for lines := bufio.NewReader(out); ; {
+			line, err := lines.ReadString('\n')
+			if err != nil {
+				return
+			}
+			log.WriteString(line)
+			if strings.Contains(line, "is running at") {
 				close(ready)
 			}
 		}
-		_ = cmd.Wait()
 	}()
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
+		cancel()
 		<-ended
 		if t.Failed() {
 			t.Logf("log of JupyterLab:\n%s", log)
@@ -74,9 +85,27 @@ func jupyterLab(t *testing.T, s *server, folder, notebook string) string {
 	case <-ended:
 		t.Fatal("JupyterLab did not start")
 	}
-	return fmt.Sprintf("http://127.0.0.1:%d/lab/tree/%s?token=local", port, notebook)
+	return fmt.Sprintf("http://127.0.0.1:%d/lab/tree/story.ipynb?token=local", port)
 }
 
+// writeNotebook writes a notebook without outputs.
+func writeNotebook(t *testing.T, file string, codes []string) {
+	t.Helper()
+	cells := []map[string]any{}
+	for i, code := range codes {
+		cells = append(cells, map[string]any{"cell_type": "code", "id": fmt.Sprint("c", i), "source": code, "metadata": map[string]any{}, "outputs": []any{}, "execution_count": nil})
+	}
+	text, err := json.Marshal(map[string]any{"nbformat": 4, "nbformat_minor": 5, "cells": cells,
+		"metadata": map[string]any{"kernelspec": map[string]string{"name": "python3", "display_name": "Python 3", "language": "python"}}})
+	if err == nil {
+		err = os.WriteFile(file, text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// JupyterLab runs in a browser, with a server as its gateway. The saved notebook has the outputs.
 func TestJupyterLabInABrowserRunsANotebookWithPlotsAndWidgets(t *testing.T) {
 	t.Parallel()
 	browser, err := exec.LookPath("chromium")
@@ -84,27 +113,21 @@ func TestJupyterLabInABrowserRunsANotebookWithPlotsAndWidgets(t *testing.T) {
 		t.Fatalf("%v; run: make needs-test", err)
 	}
 	folder := t.TempDir()
-	cells := []map[string]any{}
-	for i, code := range notebookCells {
-		cells = append(cells, map[string]any{"cell_type": "code", "id": fmt.Sprint("c", i), "source": code, "metadata": map[string]any{}, "outputs": []any{}, "execution_count": nil})
-	}
-	text, err := json.Marshal(map[string]any{"nbformat": 4, "nbformat_minor": 5, "cells": cells,
-		"metadata": map[string]any{"kernelspec": map[string]string{"name": "python3", "display_name": "Python 3", "language": "python"}}})
-	if err == nil {
-		err = os.WriteFile(filepath.Join(folder, "story.ipynb"), text, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	file := filepath.Join(folder, "story.ipynb")
+	writeNotebook(t, file, notebookCells)
 	s := serve(t, newHome(t), "--package-folder", absolute(t, "build/wheels"), "--package-offline")
-	url := jupyterLab(t, s, folder, "story.ipynb")
 	client := clientProgram{[]string{"node", "--input-type=module", "-"}, absolute(t, "test/clients/jupyter_browser.mjs")}
-	if d := os.Getenv("DEBUG_STORY"); d != "" {
-		client.file = d
+	out, err := client.run(t, jupyterLab(t, s, folder), browser)
+	if steps := strings.Split(out, "\n"); err != nil || len(steps) != 10 {
+		t.Fatalf("the browser: got %v and %d steps:\n%s\nwant 10 steps", err, len(steps), out)
 	}
-	out, err := client.run(t, url, browser)
-	t.Log(out)
+	saved, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, want := range []string{`"image/png"`, "slider 7", "hello Ada", "after the picture", "KeyboardInterrupt", "ticks True True", "new True"} {
+		if !strings.Contains(string(saved), want) {
+			t.Errorf("the saved notebook does not have %s:\n%s", want, saved)
+		}
 	}
 }
