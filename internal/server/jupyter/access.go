@@ -65,6 +65,9 @@ func ByPath(allowed bool, next http.Handler) http.Handler {
 			to.Path = clean
 		}
 		inner := *r
+		if found && allowed {
+			inner = *r.WithContext(marked(r.Context()))
+		}
 		inner.URL, inner.Header, inner.RequestURI = &to, r.Header.Clone(), to.RequestURI()
 		if found && allowed && len(headerTokens(inner.Header)) == 0 {
 			inner.Header.Set("Authorization", "token "+token)

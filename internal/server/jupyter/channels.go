@@ -69,6 +69,7 @@ func (c *channel) accept(w http.ResponseWriter, r *http.Request, o *websocket.Ac
 		return err
 	}
 	c.conn, c.v1 = h.conn, c.socket.Subprotocol() != ""
+	c.gateway = !c.v1 && isGateway(r)
 	return nil
 }
 
