@@ -93,7 +93,7 @@ func Register(m Mux, o Options) *Server {
 	s.mount(m, "GET /api", s.open(func(w http.ResponseWriter) { write(w, http.StatusOK, map[string]string{"version": version}) }))
 	s.mount(m, "OPTIONS /api/{path...}", s.open(preflight))
 	s.mount(m, "OPTIONS /kernelspecs/{path...}", s.open(preflight))
-	s.mount(m, "OPTIONS /files/{path...}", s.open(preflight))
+	s.mount(m, "OPTIONS /files/{name}/{path...}", s.open(preflight)) // without the name, /files of E2B would be redirected
 	return s
 }
 
