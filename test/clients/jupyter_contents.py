@@ -37,11 +37,10 @@ kernel = json.loads(call("POST", "/api/kernels", {"name": "python3"}))
 folder = contents("GET", "")["content"][0]["path"]
 outputs = [
     v4.new_output("stream", text="é\u0085\r\nb"),
-    v4.new_output("display_data", {"text/plain": "a\nb", "image/png": "iVBORw0KGgo=\n", "application/json": {"z": [], "a": []}, "image/svg+xml": "<svg>\n</svg>"}),
+    v4.new_output("display_data", {"text/plain": "a\nb", "image/png": "iVBORw0KGgo=\n", "application/json": {"z": [1.5, 10**30], "a": []}, "image/svg+xml": "<svg>\n</svg>"}),
     v4.new_output("execute_result", {"text/html": "<b>\n</b>", "application/vnd.x+json": ["a\n", "b"]}, execution_count=3),
     v4.new_output("error", ename="E", evalue="v", traceback=["a", "b"]),
 ]
-outputs[1].data["application/json"]["z"] = [1.5, 10**30]
 notebook = v4.new_notebook(cells=[v4.new_markdown_cell("# é\n\ntext"), v4.new_code_cell("x = 1\nx", outputs=outputs, metadata={"tags": ["b", "a"]}), v4.new_raw_cell("")],
                            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}, "widgets": {"b": {"c": "\"\\\n\t\u0001"}, "a": None}})
 nbformat.validate(notebook)

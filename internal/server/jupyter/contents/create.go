@@ -91,7 +91,7 @@ func copyOf(name string) newName {
 	return newName{first: first, between: "-Copy", end: end}
 }
 
-// named finds a free name in a directory, and calls f with its place. No other request takes the name meanwhile.
+// named finds a free name in a directory, and calls f with its place. Until f returns, no other request gets the name.
 func (s *Server) named(ctx context.Context, a entered, dir place, n newName, f func(place) error) error {
 	done, err := s.naming.Hold(ctx, string(a.id)+"\x00"+dir.inside)
 	if err != nil {

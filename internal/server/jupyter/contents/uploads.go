@@ -194,7 +194,7 @@ func (l *uploads) close() {
 // abort ends an upload. The file in the sandbox does not change.
 func (u *upload) abort(why error) { _ = u.pipe.CloseWithError(why) } // never fails
 
-// write sends a part. If the client leaves meanwhile, the upload ends.
+// write sends a part. If the client leaves before the end, the upload ends.
 func (u *upload) write(ctx context.Context, content []byte) error {
 	u.timer.Reset(partPause)
 	stop := context.AfterFunc(ctx, func() { u.abort(context.Cause(ctx)) })
