@@ -2,6 +2,7 @@ package notebook
 
 import (
 	"bytes"
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -150,8 +151,8 @@ func FuzzANotebookOfAClientIsWrittenOnce(f *testing.F) {
 		if again, err := Written(file); err != nil || !bytes.Equal(again, file) {
 			t.Errorf("written again: got %v and %q, want %q", err, again, file)
 		}
-		if _, err := Joined(file); err != nil {
-			t.Errorf("joined: got %v for %q", err, file)
+		if joined, err := Joined(file); err != nil || !json.Valid(joined) {
+			t.Errorf("joined: got %v and %q for %q", err, joined, file)
 		}
 	})
 }

@@ -49,7 +49,7 @@ func (s *Server) rename(w http.ResponseWriter, r *http.Request, a entered, from,
 	case cellhold.NotFound:
 		return cellhold.Wrap(cellhold.NotFound, err, "%s", notFound(from))
 	case cellhold.Conflict:
-		return cellhold.Wrap(cellhold.Conflict, err, "File already exists: %.400s", to)
+		return cellhold.Wrap(cellhold.Conflict, err, "%.400s cannot be renamed to %.400s: %s", from, to, messageOf(err))
 	}
 	if err != nil {
 		return noSpace(err)

@@ -24,6 +24,8 @@ const (
 	// maxEntries is the maximum number of entries in a listing, and maxPaths that of the bytes of their paths.
 	maxEntries = 10_000
 	maxPaths   = 4 << 20
+	// listing is the number of bytes for which a listing takes memory.
+	listing = 1 << 20
 	// maxLinks is the maximum number of symbolic links in a listing whose targets are looked up.
 	maxLinks = 200
 	// pageSize is the number of entries that one request to the sandbox returns.

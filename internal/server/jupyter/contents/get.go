@@ -112,21 +112,31 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, a entered, p place,
 	case f.Type != cellhold.FileDirectory && q.kind == typeDirectory:
 		return badType(p, "not a directory")
 	case f.Type == cellhold.FileDirectory:
-		if q.content {
-			list, err := list(r.Context(), a, p)
-			if err != nil {
-				return err
-			}
-			m.setContent(formatJSON, list)
-		}
-		write(w, http.StatusOK, m)
-		return nil
+		return s.getDirectory(w, r, a, p, q, m)
 	case q.kind != "":
 		m.Type = q.kind
 	case q.format == formatText || q.format == formatBase64:
 		m.Type = typeFile
 	}
 	return s.getFile(w, r, a, p, q, f, m)
+}
+
+// getDirectory answers with a directory.
+func (s *Server) getDirectory(w http.ResponseWriter, r *http.Request, a entered, p place, q query, m model) error {
+	if q.content {
+		release, err := s.hold(r.Context(), listing)
+		if err != nil {
+			return err
+		}
+		defer release()
+		list, err := list(r.Context(), a, p)
+		if err != nil {
+			return err
+		}
+		m.setContent(formatJSON, list)
+	}
+	write(w, http.StatusOK, m)
+	return nil
 }
 
 // stat returns the attributes of a file or a directory, or of the target of a link.
