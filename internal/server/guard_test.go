@@ -29,6 +29,9 @@ func concrete(r route, session string) string {
 // isOfSandbox reports whether a route of the E2B API takes the token of a sandbox in place of the caller's. Without a
 // sandbox it answers 502.
 func isOfSandbox(r route) bool {
+	if isOfJupyter(r) {
+		return false
+	}
 	path, ok := strings.CutPrefix(r.path, "/e2b")
 	for _, prefix := range []string{"/execute", "/contexts", "/files", "/health", "/filesystem.", "/process."} {
 		if (ok || prefix == "/files") && strings.HasPrefix(path, prefix) {
