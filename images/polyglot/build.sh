@@ -11,7 +11,7 @@ find $go/src -type f \( -name '*_test.go' -o -name '*.syso' \) -delete
 for tool in addr2line dist distpack fix nm objdump pprof preprofile trace; do
     rm -f /usr/lib/go-1.24/pkg/tool/*/$tool
 done
-# gcc's optimizer for whole programs, and sanitizers that need more memory than a sandbox has.
+# gcc's optimizer for whole programs, its thread sanitizer, and static copies of the others.
 rm -f /usr/libexec/gcc/*/*/lto1 /usr/bin/*lto-dump* /usr/bin/*gprofng* /usr/lib/gcc/*/*/lib*san.a
 rm -f /usr/lib/*-linux-gnu/libtsan.so* /usr/lib/*-linux-gnu/libhwasan.so*
 rm -f /usr/bin/rustdoc
@@ -69,5 +69,6 @@ mkdir -p /node_modules/@types
 ln -s $kernel/node_modules/@types/node /node_modules/@types/node
 
 wait $compiling_go
+rm -f /usr/lib/go-build/trim.txt
 chmod 755 /run/build/recipe/files/usr/local/bin/*
 
