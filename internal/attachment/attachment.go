@@ -228,6 +228,15 @@ func (a *Attachment) End(ctx context.Context) (cellhold.CellStatus, string, erro
 // PullOutput copies the output files to the host.
 func (a *Attachment) PullOutput(ctx context.Context) error { return a.o.Mirror.Pull(ctx, a.client) }
 
+// OOMKills returns the number of processes of the sandbox that the host has killed for lack of memory, or 0 if it is unknown.
+func (a *Attachment) OOMKills(ctx context.Context) int64 {
+	n, err := a.oomKills(ctx)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
 func (a *Attachment) oomKills(ctx context.Context) (int64, error) {
 	u, err := a.sandbox.Usage(ctx)
 	return u.OOMKills, err
