@@ -33,6 +33,9 @@ func longBody(r *http.Request) bool {
 	if !strings.HasPrefix(r.URL.Path, "/v1/sessions/") {
 		return envd.IsLong(r)
 	}
+	if isPort(r) {
+		return true
+	}
 	switch {
 	case r.Method == http.MethodPut:
 		return strings.HasSuffix(r.URL.Path, "/files/content") || strings.HasSuffix(r.URL.Path, "/files/archive")

@@ -24,11 +24,12 @@ func (s *Server) e2bRoutes(all *table) {
 	s.guard.Own = func(r *http.Request) bool { return m.Has(r) || jupyter.Owns(r) }
 	tokens := s.options.Tokens
 	o := access.Options{Find: s.sessions.Find, All: s.sessions.All, Open: tokens == nil, Key: access.NoKey}
-	control := e2b.Options{Sessions: s.sessions, Waiters: &s.waiters, Logger: s.log}
+	control := e2b.Options{Sessions: s.sessions, Names: s.guard.Hosts, Waiters: &s.waiters, Logger: s.log}
 	if tokens != nil {
 		o.Key, control.Caller = tokens.Key, tokens.Caller
 	}
-	control.Access = access.New(o)
+	s.access = access.New(o)
+	control.Access = s.access
 	e2b.Register(m, control)
 	s.envd = envd.Register(m, envd.Options{Sessions: s.sessions, Access: control.Access, Waiters: &s.waiters, Logger: s.log})
 }

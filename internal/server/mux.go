@@ -61,7 +61,7 @@ type table struct {
 func (t *table) HandleFunc(pattern string, h func(http.ResponseWriter, *http.Request)) {
 	method, path, _ := strings.Cut(pattern, " ")
 	t.server.routes = append(t.server.routes, route{method, path})
-	t.ServeMux.HandleFunc(strings.Replace(pattern, "/output/{path}", "/output/{path...}", 1), h)
+	t.ServeMux.HandleFunc(strings.NewReplacer("/output/{path}", "/output/{path...}", "/{port}/{path}", "/{port}/{path...}").Replace(pattern), h)
 }
 
 // notFound answers a request that no route matches: 405 if only the method is wrong, otherwise 404.

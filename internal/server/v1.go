@@ -43,6 +43,7 @@ func (s *Server) newAPI(m *table) huma.API {
 	s.folderRoutes(api)
 	s.packageRoutes(api)
 	runs.Register(api, runs.Options{Runs: s.runs, Waiters: &s.waiters, Logger: s.log, Tag: tagRuns, Prepare: prepare})
+	s.portRoutes(m, api)
 	s.stateRoutes(api)
 	return api
 }

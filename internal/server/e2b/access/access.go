@@ -19,11 +19,14 @@ import (
 	"cellhold/internal/session"
 )
 
+// TrafficHeader is the header with the token of the code server and of the ports of a sandbox.
+const TrafficHeader = "E2b-Traffic-Access-Token"
+
 // The headers of requests to a sandbox.
 const (
 	sandboxHeader = "E2b-Sandbox-Id"
 	portHeader    = "E2b-Sandbox-Port"
-	trafficHeader = "E2b-Traffic-Access-Token"
+	trafficHeader = TrafficHeader
 	accessHeader  = "X-Access-Token"
 )
 
@@ -94,11 +97,16 @@ func PortOf(r *http.Request) string { return r.Header.Get(portHeader) }
 // token is no longer valid must still see that the sandbox is gone.
 func (a *Access) Target(r *http.Request) (s *session.Session, id string) {
 	id = r.Header.Get(sandboxHeader)
-	s, found := a.o.Find(r.Context(), cellhold.SessionID(id))
+	return a.Named(r, cellhold.SessionID(id)), id
+}
+
+// Named is Target for a sandbox that the request names in another place than a header.
+func (a *Access) Named(r *http.Request, id cellhold.SessionID) *session.Session {
+	s, found := a.o.Find(r.Context(), id)
 	if !found || !usable(s) {
-		return nil, id
+		return nil
 	}
-	return s, id
+	return s
 }
 
 // usable reports whether a request can use a session. For clients, a session is paused from its deadline on, also while
