@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -82,8 +83,11 @@ func (s *Server) usePort(w http.ResponseWriter, r *http.Request) {
 	sess, err := s.session(r.Context(), cellhold.SessionID(r.PathValue("id")))
 	fail := func(err error) {
 		p := s.problem(r.Context(), err)
-		if p.Kind == cellhold.NotFound && sess != nil { // the session is there, so it is the port
-			p = exchange.NewProblem(r.Context(), http.StatusBadGateway, cellhold.NotFound, fmt.Sprintf("No program listens on port %s of the sandbox.", r.PathValue("port")))
+		switch {
+		case errors.Is(err, ports.ErrNoAnswer):
+			p = exchange.NewProblem(r.Context(), http.StatusBadGateway, p.Kind, p.Detail)
+		case p.Kind == cellhold.NotFound && sess != nil: // the session is there, so it is the port
+			p = exchange.NewProblem(r.Context(), http.StatusBadGateway, p.Kind, fmt.Sprintf("No program listens on port %s of the sandbox.", r.PathValue("port")))
 		}
 		exchange.WriteProblem(w, p)
 	}

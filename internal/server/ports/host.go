@@ -143,7 +143,7 @@ func failHost(w http.ResponseWriter, r *http.Request, h portHost, err error) {
 	}
 	status, message := http.StatusBadGateway, "The sandbox is running but port is not open"
 	switch kind := cellhold.KindOf(err); {
-	case err == errNoAnswer:
+	case err == ErrNoAnswer:
 		message = err.Error()
 	case kind == cellhold.Exhausted:
 		status, message = http.StatusTooManyRequests, "The sandbox has too many connections. Retry later."

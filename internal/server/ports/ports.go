@@ -71,8 +71,8 @@ type rules interface {
 	begin(own http.Header)
 }
 
-// errNoAnswer says that a program did not answer with HTTP. Its text is for the caller, and has no bytes of the program.
-var errNoAnswer = cellhold.Errorf(cellhold.Unavailable, "The program on the port sent no valid HTTP answer.")
+// ErrNoAnswer says that a program did not answer with HTTP. Its text is for the caller, and has no bytes of the program.
+var ErrNoAnswer = cellhold.Errorf(cellhold.Unavailable, "The program on the port sent no valid HTTP answer.")
 
 // pass passes a request on. It answers in every case.
 func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, t target) {
@@ -93,7 +93,7 @@ func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, t target) {
 			t.rules.begin(w.Header())
 			return nil
 		},
-		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { t.fail(errNoAnswer) },
+		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { t.fail(ErrNoAnswer) },
 		// Its messages can have bytes of the program.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
