@@ -20,5 +20,5 @@ type PortAccess struct {
 	Hosts  []string `json:"hosts" doc:"Hosts of a port, with PORT in place of its number. Empty if the operator set no --host. The port of the server follows as usual." example:"[\"PORT-sk3v7q2m9xw4tz6hb.cells.example\"]"`
 	Public bool     `json:"public" doc:"If true, everybody can reach the ports through the hosts, without a token."`
 	Header string   `json:"header" doc:"Header of requests to a host of a port." example:"E2b-Traffic-Access-Token"`
-	Token  string   `json:"token,omitempty" doc:"Value of the header. It opens only the ports and the code server of this session. Absent if the server needs no tokens."`
+	Token  string   `json:"token,omitempty" doc:"Value of the header. It opens only the ports of this session. Absent if the server needs no tokens."`
 }

@@ -113,7 +113,7 @@ func (s *Server) getPorts(ctx context.Context, in *SessionPath) (*portAccessOutp
 		p.Hosts = append(p.Hosts, "PORT-"+string(sess.ID())+"."+name)
 	}
 	if s.options.Tokens != nil {
-		p.Token = s.access.Tokens(sess).Traffic
+		p.Token = s.access.Tokens(sess).Ports
 	}
 	return &portAccessOutput{Body: p}, nil
 }

@@ -316,6 +316,9 @@ func TestACallerOfV1LearnsHowToReachPorts(t *testing.T) {
 		t.Errorf("with the token: got %d with %s", a.StatusCode, a.body)
 	}
 	h.do(200, "GET", strings.Replace(p.Path, "PORT", port, 1), "")
+	if a := h.send(h.at(id, "49999", "/contexts", p.Header, p.Token)); a.StatusCode != 403 {
+		t.Errorf("the code server with the token of ports: got %d with %s, want 403", a.StatusCode, a.body)
+	}
 }
 
 func TestWithoutTokensOnlyOwnPagesReachPrivatePorts(t *testing.T) {

@@ -55,7 +55,12 @@ func (s *server) listening(t *testing.T, id cellhold.SessionID, port int) {
 // port sends a request to a port of a session, and returns the status and the body. A broken body is an error.
 func (s *server) port(t *testing.T, id cellhold.SessionID, port int, path string) (int, string, error) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), "GET", fmt.Sprintf("%s/v1/sessions/%s/ports/%d%s", s.url, id, port, path), nil)
+	access, err := s.Ports(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := s.url + strings.TrimSuffix(strings.Replace(access.Path, "PORT", fmt.Sprint(port), 1), "/") + path
+	req, err := http.NewRequestWithContext(t.Context(), "GET", at, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -112,7 +112,7 @@ func (o HostOptions) admit(w http.ResponseWriter, r *http.Request, h portHost) (
 	if o.Public(s) {
 		return s, true
 	}
-	if !o.Access.Traffic(r, s) {
+	if !o.Access.Port(r, s) {
 		return refuse(http.StatusForbidden, "The ports of this sandbox are private: send its token in the header E2b-Traffic-Access-Token.")
 	}
 	// On a server without tokens, pages of other sites could use the ports otherwise.
