@@ -39,7 +39,7 @@ func (a *Agent) postPort(w http.ResponseWriter, r *http.Request) {
 	case a.ports.slots <- struct{}{}:
 		defer func() { <-a.ports.slots }()
 	default:
-		problem(w, cellhold.Errorf(cellhold.Exhausted, "The sandbox has %d connections to its ports, which is the limit. Close some.", guestapi.MaxPortConns))
+		problem(w, cellhold.Errorf(cellhold.Exhausted, "The sandbox has too many connections to its ports; the limit is %d. Close some.", guestapi.MaxPortConns))
 		return
 	}
 	running, err := a.running()

@@ -59,7 +59,7 @@ func (a *Attachment) portSlot(ctx context.Context) (release func(), err error) {
 	case a.ports <- struct{}{}:
 		return sync.OnceFunc(func() { <-a.ports }), nil
 	case <-wait.C:
-		return nil, cellhold.Errorf(cellhold.Exhausted, "The session has %d connections to its ports, which is the limit. Close some, or retry later.", maxPortConns)
+		return nil, cellhold.Errorf(cellhold.Exhausted, "The session has too many connections to its ports; the limit is %d. Close some, or retry later.", maxPortConns)
 	case <-a.ctx.Done():
 		return nil, ErrPortsEnd
 	case <-ctx.Done():

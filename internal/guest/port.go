@@ -15,10 +15,10 @@ import (
 // portVersion is the first version of the protocol with connections to ports.
 const portVersion = 7
 
-// DialPort connects to a port on the loopback of the sandbox. The context bounds only the call. The error is NotFound if
-// no program listens on the port, Invalid if the port cannot be reached, Exhausted if the sandbox has too many
-// connections, and Unsupported if the agent is too old. The caller must close the connection, and bound each read and
-// write: the bytes come from untrusted code.
+// DialPort connects to a port on the loopback of the sandbox. The context bounds only the call. The caller must close the
+// connection, and bound each read and write: the bytes come from untrusted code. The error is NotFound if no program
+// listens on the port, and Invalid if the port cannot be reached. It is Exhausted if the sandbox has too many connections,
+// and Unsupported if the agent is too old.
 func (c *Client) DialPort(ctx context.Context, port int) (net.Conn, error) {
 	if port < 1 || port > guestapi.MaxPort {
 		return nil, cellhold.Errorf(cellhold.Invalid, "Invalid port %d: use 1 to %d.", port, guestapi.MaxPort)

@@ -6,8 +6,8 @@ package guestapi
 //	                                       listens on the port; bytes flow in both directions, and each
 //	                                       direction ends on its own
 //
-// The agent dials only the loopback of the sandbox. It answers 404 if no program listens on the port, 400 if the port
-// is not a number from 1 to 65535 or belongs to an egress proxy, and 413 above MaxPortConns.
+// The agent dials only the loopback of the sandbox. It answers 404 if no program listens on the port, and 413 above
+// MaxPortConns. It answers 400 if the port is not a number from 1 to 65535, or belongs to an egress proxy.
 
 const (
 	// MaxPort is the largest number of a port.

@@ -53,10 +53,10 @@ func (r *Registry) reservePort(owner string, id cellhold.SessionID) (release fun
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ports.sessions[id] >= maxSessionPorts {
-		return nil, cellhold.Errorf(cellhold.Exhausted, "The session has %d connections to its ports, open or waiting, which is the limit. Retry later.", maxSessionPorts)
+		return nil, cellhold.Errorf(cellhold.Exhausted, "The session has too many connections to its ports, open or waiting; the limit is %d. Retry later.", maxSessionPorts)
 	}
 	if r.ports.owners[owner] >= maxOwnerPorts {
-		return nil, cellhold.Errorf(cellhold.Exhausted, "This token has %d connections to ports of its sessions, which is the limit. Close some, or retry later.", maxOwnerPorts)
+		return nil, cellhold.Errorf(cellhold.Exhausted, "This token has too many connections to ports of its sessions; the limit is %d. Close some, or retry later.", maxOwnerPorts)
 	}
 	r.ports.owners[owner]++
 	r.ports.sessions[id]++
