@@ -17,6 +17,7 @@ import (
 	"net/http/httputil"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"cellhold"
@@ -99,7 +100,11 @@ func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, t target) {
 	}
 	inner := r.WithContext(ctx)
 	if inner.ContentLength != 0 {
-		inner.Body = longBody{exchange.LongBody(r), r.Body}
+		body := &requestBody{Closer: r.Body, r: exchange.LongBody(r)}
+		defer body.end(w)
+		// Otherwise an answer would wait until the client has sent all. HTTP/2 always allows it.
+		_ = http.NewResponseController(w).EnableFullDuplex()
+		inner.Body = body
 	}
 	proxy.ServeHTTP(&upgrader{w}, inner)
 }
@@ -124,10 +129,33 @@ func transport(conn net.Conn) *http.Transport {
 	}
 }
 
-// longBody is a body without the usual limits.
-type longBody struct {
-	io.Reader
+// requestBody is a body without the usual limits. The transport reads it in a goroutine of its own.
+type requestBody struct {
 	io.Closer
+	mu   sync.Mutex // held during a read
+	r    io.Reader
+	over bool
+}
+
+// Read reads from the body.
+func (b *requestBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.over {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	return b.r.Read(p)
+}
+
+// end waits for a read in progress, and forbids later ones. A read after the end of the handler would change the deadlines
+// of the next request on the connection.
+func (b *requestBody) end(w http.ResponseWriter) {
+	if !b.mu.TryLock() {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) // the program answered before the client has sent all
+		b.mu.Lock()
+	}
+	b.over = true
+	b.mu.Unlock()
 }
 
 // rewrite makes the request to the program. httputil has removed the headers of one hop.

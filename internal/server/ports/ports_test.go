@@ -357,6 +357,31 @@ func TestAProgramGetsNoTrailers(t *testing.T) {
 	}
 }
 
+func TestAnAnswerBeforeTheEndOfTheRequestArrivesAtOnce(t *testing.T) {
+	s := newStage(t, func(c net.Conn, r *bufio.Reader) {
+		if req, err := http.ReadRequest(r); err == nil {
+			_, _ = io.ReadFull(req.Body, make([]byte, 3))
+			_, _ = io.WriteString(c, "HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
+			_, _ = io.Copy(io.Discard, r)
+		}
+	})
+	address, path, _ := strings.Cut(strings.TrimPrefix(s.url, "http://"), "/")
+	c, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "POST /%s/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\nabc", path)
+	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second)) // before the server gives up the body
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, err := io.ReadAll(resp.Body); resp.StatusCode != 413 || string(body) != "no" || err != nil {
+		t.Errorf("got %d with %q, %v; want the answer of the program", resp.StatusCode, body, err)
+	}
+}
+
 func TestTheClientThatLeavesEndsTheConnectionToTheProgram(t *testing.T) {
 	ended := make(chan error, 1)
 	s := newStage(t, func(c net.Conn, r *bufio.Reader) {
