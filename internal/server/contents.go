@@ -16,6 +16,7 @@ import (
 	"cellhold/internal/attachment"
 	"cellhold/internal/server/envd"
 	"cellhold/internal/server/exchange"
+	"cellhold/internal/server/ports"
 	"cellhold/internal/session"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -33,10 +34,9 @@ func longBody(r *http.Request) bool {
 	if !strings.HasPrefix(r.URL.Path, "/v1/sessions/") {
 		return envd.IsLong(r)
 	}
-	if isPort(r) {
-		return true
-	}
 	switch {
+	case ports.Is(r):
+		return true
 	case r.Method == http.MethodPut:
 		return strings.HasSuffix(r.URL.Path, "/files/content") || strings.HasSuffix(r.URL.Path, "/files/archive")
 	case r.Method == http.MethodPost:

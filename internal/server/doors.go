@@ -7,6 +7,7 @@ import (
 	"cellhold/internal/server/e2b/access"
 	"cellhold/internal/server/envd"
 	"cellhold/internal/server/jupyter"
+	"cellhold/internal/server/ports"
 )
 
 // jupyterRoutes registers the routes for clients of Jupyter.
@@ -28,8 +29,8 @@ func (s *Server) e2bRoutes(all *table) {
 	if tokens != nil {
 		o.Key, control.Caller = tokens.Key, tokens.Caller
 	}
-	s.access = access.New(o)
-	control.Access = s.access
+	control.Access = access.New(o)
+	s.ports = ports.New(ports.Options{Dial: s.sessions.DialPort, Waiters: &s.waiters, Caller: control.Caller, Names: s.guard.Hosts, Access: control.Access, Public: s.sessions.HasPublicPorts})
 	e2b.Register(m, control)
 	s.envd = envd.Register(m, envd.Options{Sessions: s.sessions, Access: control.Access, Waiters: &s.waiters, Logger: s.log})
 }

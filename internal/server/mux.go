@@ -37,6 +37,7 @@ var public = map[string]bool{
 // mux registers all routes.
 func (s *Server) mux() (http.Handler, error) {
 	m := &table{ServeMux: http.NewServeMux(), server: s}
+	s.e2bRoutes(m) // makes the proxy of ports, which the API uses
 	api := s.newAPI(m)
 	article.Register(m, api, article.Options{Sessions: s.sessions, Waiters: &s.waiters, Logger: s.log})
 	describe(api)
@@ -44,7 +45,6 @@ func (s *Server) mux() (http.Handler, error) {
 		return nil, err
 	}
 	s.toolRoutes(m)
-	s.e2bRoutes(m)
 	s.jupyterRoutes(m)
 	m.ServeMux.HandleFunc("/", m.notFound)
 	return m.ServeMux, nil

@@ -80,7 +80,6 @@ type Server struct {
 	jupyter  *jupyter.Server
 	runs     *oneshot.Runs
 	ports    *ports.Proxy
-	access   *access.Access
 	draining atomic.Bool
 	started  time.Time
 }
@@ -110,12 +109,11 @@ func New(o Options) (*Server, error) {
 	for _, h := range o.Hosts {
 		s.guard.Hosts = append(s.guard.Hosts, strings.ToLower(h))
 	}
-	s.ports = s.newPorts()
 	mux, err := s.mux()
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
-	inside := exchange.Instrument(s.log, s.byHost(access.ByHost(s.guard.Hosts, s.guard.Wrap(access.ForPages(o.Origins, mux)))))
+	inside := exchange.Instrument(s.log, s.ports.ByHost(access.ByHost(s.guard.Hosts, s.guard.Wrap(access.ForPages(o.Origins, mux)))))
 	byPath := jupyter.ByPath(o.JupyterPathToken, inside) // first, so that nothing else sees the token
 	s.handler = ports.Either(s.guard.Hosts, inside, byPath)
 	return s, nil

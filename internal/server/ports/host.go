@@ -15,18 +15,11 @@ import (
 	"cellhold/internal/session"
 )
 
-// HostOptions configures the hosts of ports. All fields are required.
-type HostOptions struct {
-	Names  []string // names of the server, in lower case; PORT-ID.NAME is a host
-	Access *access.Access
-	Public func(*session.Session) bool // reports whether everybody can use the ports of a session
-}
-
 // ByHost serves the hosts PORT-ID.NAME, and passes all other requests to next. It checks the caller itself. The hosts of E2B's
 // own ports are left to package access. It also keeps the paths of requests to programs out of the log.
-func (p *Proxy) ByHost(o HostOptions, next http.Handler) http.Handler {
+func (p *Proxy) ByHost(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host, ok := readHost(r.Host, o.Names)
+		host, ok := readHost(r.Host, p.o.Names)
 		if !ok {
 			if shown, found := loggedPath(r.URL.Path); found {
 				exchange.SetPath(r.Context(), shown)
@@ -35,11 +28,20 @@ func (p *Proxy) ByHost(o HostOptions, next http.Handler) http.Handler {
 			return
 		}
 		exchange.SetPath(r.Context(), "port "+strconv.Itoa(host.port)+" of "+string(host.id))
-		if s, ok := o.admit(w, r, host); ok {
+		if s, ok := p.admit(w, r, host); ok {
 			fail := func(err error) { failHost(w, r, host, err) }
-			p.pass(w, r, target{session: s, port: host.port, fail: fail, rules: hostRules{host: r.Host, token: p.o.Token, private: !o.Public(s)}})
+			p.pass(w, r, target{session: s, port: host.port, fail: fail, rules: hostRules{host: r.Host, token: p.isToken, private: !p.o.Public(s)}})
 		}
 	})
+}
+
+// isToken reports whether a text is the token of a caller.
+func (p *Proxy) isToken(text string) bool {
+	if p.o.Caller == nil {
+		return false
+	}
+	_, known := p.o.Caller(text)
+	return known
 }
 
 // Either passes requests for the hosts of ports to one handler, and all others to another.
@@ -90,7 +92,7 @@ func loggedPath(p string) (shown string, found bool) {
 }
 
 // admit returns the session of a host, if the request can use it. Otherwise it answers.
-func (o HostOptions) admit(w http.ResponseWriter, r *http.Request, h portHost) (*session.Session, bool) {
+func (p *Proxy) admit(w http.ResponseWriter, r *http.Request, h portHost) (*session.Session, bool) {
 	refuse := func(status int, message string) (*session.Session, bool) {
 		if r.ContentLength != 0 {
 			w.Header().Set("Connection", "close") // do not read the body
@@ -101,7 +103,7 @@ func (o HostOptions) admit(w http.ResponseWriter, r *http.Request, h portHost) (
 	if r.Method == http.MethodConnect || r.Method == http.MethodTrace || !strings.HasPrefix(r.URL.Path, "/") {
 		return refuse(http.StatusMethodNotAllowed, "This method or path cannot be passed on to a program.")
 	}
-	s := o.Access.Named(r, h.id)
+	s := p.o.Access.Named(r, h.id)
 	if s == nil { // before the token: a client whose token is no longer valid must still see that the sandbox is gone
 		if r.ContentLength != 0 {
 			w.Header().Set("Connection", "close")
@@ -109,10 +111,10 @@ func (o HostOptions) admit(w http.ResponseWriter, r *http.Request, h portHost) (
 		access.WriteGone(w, string(h.id))
 		return nil, false
 	}
-	if o.Public(s) {
+	if p.o.Public(s) {
 		return s, true
 	}
-	if !o.Access.Port(r, s) {
+	if !p.o.Access.Port(r, s) {
 		return refuse(http.StatusForbidden, "The ports of this sandbox are private: send its token in the header E2b-Traffic-Access-Token.")
 	}
 	// On a server without tokens, pages of other sites could use the ports otherwise.

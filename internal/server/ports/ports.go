@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"cellhold"
+	"cellhold/internal/server/e2b/access"
 	"cellhold/internal/server/exchange"
 	"cellhold/internal/session"
 )
@@ -38,14 +39,17 @@ const (
 // of an answer. Programs that compute longer must send something. Tests shorten it.
 var idleTime = 10 * time.Minute
 
-// Options configures a Proxy. All fields are required, except for Token.
+// Options configures a Proxy. All fields are required, except for Caller and Names.
 type Options struct {
 	// Dial connects to a port of a session. It resumes the session. The error is NotFound if no program listens.
 	Dial    func(ctx context.Context, s *session.Session, port int) (net.Conn, error)
 	Waiters *exchange.Waiters
-	// Token reports whether a text is the token of a caller. Requests to hosts can have such a token by mistake. If it is
-	// nil, callers have no tokens.
-	Token func(text string) bool
+	// Caller returns the name of a token. Requests to hosts can have such a token by mistake. If it is nil, callers have no
+	// tokens.
+	Caller func(text string) (name string, known bool)
+	Names  []string // names of the server, in lower case; PORT-ID.NAME is a host
+	Access *access.Access
+	Public func(*session.Session) bool // reports whether everybody can use the ports of a session
 }
 
 // Proxy passes requests on.
