@@ -96,6 +96,7 @@ type Attachment struct {
 	transfers  atomic.Int32           // number of running uploads, downloads and watches
 	moving     atomic.Int32           // number of running uploads, downloads and installations
 	installing chan struct{}          // capacity 1: held during a change of packages
+	ports      chan struct{}          // one token for each connection to a port
 	destroyed  atomic.Pointer[string] // why the server destroys the sandbox; nil if it does not
 }
 
@@ -114,7 +115,8 @@ func Attach(ctx, base context.Context, sb sandbox.Sandbox, o Options, r Request)
 	if err != nil {
 		return nil, err
 	}
-	a := &Attachment{o: o, sandbox: sb, client: client, boot: info.Boot, version: info.Version, peaks: peaks.New(sb), installing: make(chan struct{}, 1)}
+	a := &Attachment{o: o, sandbox: sb, client: client, boot: info.Boot, version: info.Version, peaks: peaks.New(sb), installing: make(chan struct{}, 1),
+		ports: make(chan struct{}, maxPortConns)}
 	a.ctx, a.cancel = context.WithCancelCause(base)
 	for _, k := range info.Kernels {
 		a.known = append(a.known, k.ID)

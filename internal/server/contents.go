@@ -17,6 +17,7 @@ import (
 	"cellhold/internal/server/envd"
 	"cellhold/internal/server/exchange"
 	"cellhold/internal/server/jupyter"
+	"cellhold/internal/server/ports"
 	"cellhold/internal/session"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -35,6 +36,8 @@ func longBody(r *http.Request) bool {
 		return envd.IsLong(r) || jupyter.IsLong(r)
 	}
 	switch {
+	case ports.Is(r):
+		return true
 	case r.Method == http.MethodPut:
 		return strings.HasSuffix(r.URL.Path, "/files/content") || strings.HasSuffix(r.URL.Path, "/files/archive")
 	case r.Method == http.MethodPost:

@@ -7,6 +7,7 @@ import (
 	"cellhold/internal/server/e2b/access"
 	"cellhold/internal/server/envd"
 	"cellhold/internal/server/jupyter"
+	"cellhold/internal/server/ports"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -27,11 +28,12 @@ func (s *Server) e2bRoutes(all *table) {
 	s.guard.Own = func(r *http.Request) bool { return m.Has(r) || jupyter.Owns(r) }
 	tokens := s.options.Tokens
 	o := access.Options{Find: s.sessions.Find, All: s.sessions.All, Open: tokens == nil, Key: access.NoKey}
-	control := e2b.Options{Sessions: s.sessions, Waiters: &s.waiters, Logger: s.log}
+	control := e2b.Options{Sessions: s.sessions, Names: s.guard.Hosts, Waiters: &s.waiters, Logger: s.log}
 	if tokens != nil {
 		o.Key, control.Caller = tokens.Key, tokens.Caller
 	}
 	control.Access = access.New(o)
+	s.ports = ports.New(ports.Options{Dial: s.sessions.DialPort, Waiters: &s.waiters, Caller: control.Caller, Names: s.guard.Hosts, Access: control.Access, Public: s.sessions.HasPublicPorts})
 	e2b.Register(m, control)
 	s.envd = envd.Register(m, envd.Options{Sessions: s.sessions, Access: control.Access, Waiters: &s.waiters, Logger: s.log})
 }
