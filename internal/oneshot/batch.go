@@ -11,13 +11,14 @@ import (
 )
 
 const (
-	// firstPause and maxPause bound the pause before a run that found no free session is tried again. No event tells when
-	// a session ends or when a quota has room.
+	// firstPause and maxPause bound the pause before a retry of a run that found no free session. No event reports that
+	// a session has ended or that a quota has space.
 	firstPause = 200 * time.Millisecond
 	maxPause   = 5 * time.Second
 	// patience is the time in which a run of a batch waits for a free session.
 	patience = 10 * time.Minute
-	// maxFull is the size of the results of a batch above which further results lose their outputs and files.
+	// maxFull limits the results of a batch with all their parts. Above it, further results lose their outputs and
+	// files.
 	maxFull = 256 << 20
 )
 
@@ -25,7 +26,7 @@ const (
 type Batch struct {
 	runs     *Runs
 	owner    string
-	name     string // of the file of a batch with a key; empty without a key
+	name     string // of the file; empty for a batch without a key
 	digest   string // of the requests
 	plans    []plan
 	parallel int
@@ -34,15 +35,15 @@ type Batch struct {
 	cancel   context.CancelCauseFunc
 	file     *journal
 	size     int64         // bytes of its requests
-	least    int64         // bytes of its results without their large parts, at most
+	least    int64         // maximum bytes of its results without their large parts
 	ended    chan struct{} // closed when its runs have ended
-	users    int           // guarded by Runs.mu: the callers between Start and Leave, and the goroutine of the runs
+	users    int           // the callers between Start and Leave, and the goroutine of the runs; Runs.mu guards it
 
 	mu      sync.Mutex
 	results []span // in the order of completion
 	todo    []int  // runs that did not begin
 	again   bool   // a run was refused, so a later request with the key tries it again
-	counted amount // in Runs.files
+	counted amount // that Runs.files has for the batch
 	err     error  // why the batch ended early
 	changed chan struct{}
 }
@@ -50,8 +51,9 @@ type Batch struct {
 // Len returns the number of runs.
 func (b *Batch) Len() int { return len(b.plans) }
 
-// Leave ends the use of a batch. Without a key, it ends the batch and waits for its end. A batch that has all results ends
-// by itself; Leave waits for it, so that a later request with the key tries the refused runs again.
+// Leave ends a caller's use of a batch. If the batch has no key, Leave ends it and waits for its end. If a batch with a
+// key has all results, Leave waits until its goroutine has ended. Then a later request with the key tries the refused
+// runs again.
 func (b *Batch) Leave() {
 	b.mu.Lock()
 	done := len(b.results) == len(b.plans)
@@ -99,8 +101,8 @@ func (r *Runs) forget(b *Batch) {
 	}
 }
 
-// settle counts the file of a batch with a key as large as it is, after its last run. If a run was refused or the batch
-// ended early, a later request tries again, even while this batch is read.
+// settle ends the work on a batch with a key after its last run. It counts the real size of the file. If a run was
+// refused or the batch ended early, a later request tries again, even while callers read this batch.
 func (b *Batch) settle() {
 	if b.name == "" {
 		return
@@ -120,7 +122,7 @@ func (b *Batch) settle() {
 	b.count(now)
 }
 
-// count changes what the batch has in Runs.files.
+// count sets the amount that Runs.files counts for the batch.
 func (b *Batch) count(now amount) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -128,7 +130,8 @@ func (b *Batch) count(now amount) {
 	b.counted = now
 }
 
-// Result waits for the nth result in the order of completion, and returns it as JSON. The reader can be used until Leave.
+// Result waits for the nth result in the order of completion, and returns it as JSON. The caller can use the reader
+// until it calls Leave.
 func (b *Batch) Result(ctx context.Context, n int) (*io.SectionReader, error) {
 	at, err := b.await(ctx, n)
 	if err != nil {
@@ -137,7 +140,7 @@ func (b *Batch) Result(ctx context.Context, n int) (*io.SectionReader, error) {
 	return b.file.read(at), nil
 }
 
-// await waits until there are more than n results, and returns the place of the nth.
+// await waits until there are more than n results, and returns the place of result n in the file.
 func (b *Batch) await(ctx context.Context, n int) (span, error) {
 	for {
 		b.mu.Lock()
@@ -209,7 +212,7 @@ func (b *Batch) runOne(i int) error {
 	o, err := b.attempt(i)
 	defer o.share.Release()
 	if cause := context.Cause(b.ctx); cause != nil && err != nil {
-		if o.begun && b.name != "" { // it must not run again
+		if o.begun && b.name != "" { // the run must not run again
 			return b.put(i, lost(i, "The server ended the run. It is not repeated: send it with a new key to run it again."), true, 0)
 		}
 		return cause
@@ -228,7 +231,7 @@ func (b *Batch) runOne(i int) error {
 	return b.put(i, o.result, o.begun, least)
 }
 
-// attempt runs a run, and again while no session is free for it.
+// attempt tries a run once, and retries it while there is no free session.
 func (b *Batch) attempt(i int) (o outcome, err error) {
 	wait, until := firstPause, time.Now().Add(patience)
 	for {
@@ -243,7 +246,7 @@ func (b *Batch) attempt(i int) (o outcome, err error) {
 	}
 }
 
-// once runs a run. A run of a batch takes one of the places for them.
+// once tries a run one time. A run of a batch first waits for a place.
 func (b *Batch) once(i int) (outcome, error) {
 	if !b.single {
 		release, err := b.runs.places.take(b.ctx, b.owner)
@@ -255,8 +258,8 @@ func (b *Batch) once(i int) (outcome, error) {
 	return b.runs.runOnce(b.ctx, b.owner, b.plans[i], func() error { return b.file.begin(i) })
 }
 
-// put stores a result and tells the readers. A final result is also the result for later requests with the key. Above the
-// limits, or if the owner's files have no room for more than least, the result loses its large parts.
+// put stores a result and tells the readers. Later requests with the key get a final result too. If the file is too
+// large, or the owner's quota allows only least bytes, the result loses its large parts.
 func (b *Batch) put(i int, result cellhold.RunResult, final bool, least int64) error {
 	line, err := encode(result)
 	if err == nil && int64(len(line)) > least && (b.file.size() > maxFull || !b.grow(int64(len(line))-least)) {

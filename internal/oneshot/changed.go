@@ -27,7 +27,7 @@ const (
 // roots are the directories whose changed files are in a result.
 var roots = []string{".", guestapi.OutputDir}
 
-// caches are directories that programs fill without being asked.
+// caches are directories that programs fill by themselves.
 var caches = []string{"__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".cache", ".git", "node_modules"}
 
 // versions has the versions of files by their paths.
@@ -46,8 +46,8 @@ func (j *job) present(ctx context.Context) (versions, error) {
 	return before, err
 }
 
-// changedFiles adds the files that the code created or changed to the result. It ignores errors: the sandbox can have
-// ended, and the result is useful without files.
+// changedFiles adds the files that the code created or changed to the result. It ignores errors, because the sandbox
+// can have ended, and a result without files is still useful.
 func (j *job) changedFiles(ctx context.Context, before versions) {
 	var list []cellhold.FileInfo
 	more, err := j.walk(ctx, func(f cellhold.FileInfo) bool {
@@ -97,8 +97,8 @@ type place struct {
 	depth int
 }
 
-// walk visits the regular files below the roots until visit returns false. more reports that it did not look at all of
-// them. A missing directory has no files.
+// walk visits the regular files below the roots until visit returns false. more reports that walk did not visit all
+// files. A missing directory has no files.
 func (j *job) walk(ctx context.Context, visit func(cellhold.FileInfo) bool) (more bool, err error) {
 	var todo []place
 	for _, root := range roots {

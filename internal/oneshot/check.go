@@ -15,7 +15,7 @@ import (
 
 // Limits of one run.
 const (
-	// MaxRuns is the maximum number of runs in a batch, and MaxParallel of those that run at the same time.
+	// MaxRuns is the maximum number of runs in a batch. MaxParallel is the maximum number of its runs at the same time.
 	MaxRuns     = 1000
 	MaxParallel = 32
 
@@ -78,8 +78,9 @@ func newPlan(q cellhold.RunRequest, most time.Duration) (plan, error) {
 	return p, p.checkCommands()
 }
 
-// checkCommands refuses arguments that a program cannot have. Otherwise a test would fail only after the tests before it.
-// The arguments of a test are checked without those of the request, which a request could repeat many times.
+// checkCommands refuses arguments that a program cannot have. Otherwise a test would fail only after the tests before
+// it. It checks the arguments of each test alone. With the request's own arguments, the check of many tests would take
+// too long.
 func (p *plan) checkCommands() error {
 	if p.cell {
 		return nil
@@ -95,7 +96,7 @@ func (p *plan) checkCommands() error {
 	return err
 }
 
-// inTest names the test of an invalid request.
+// inTest adds the number of a test to the error of an invalid request.
 func inTest(i int, err error) error {
 	return cellhold.Wrap(cellhold.KindOf(err), err, "Test %d: %s", i, causeOf(err))
 }

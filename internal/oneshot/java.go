@@ -9,19 +9,19 @@ const (
 	java = "java"
 	// javaDefault is the class of a program that declares none.
 	javaDefault = "Main"
-	// maxJavaName is the length of the longest class that gives a file its name: file systems allow 255 bytes.
+	// maxJavaName is the maximum length of a class name that becomes a file name. File systems allow 255 bytes.
 	maxJavaName = 200
 )
 
-// javaProgram returns the language of a program in a file that is named after a class, with a class that has the method
-// main. Without the option of the heap, Java uses a quarter of the sandbox's memory.
+// javaProgram returns the language of a program. file is the name of the file without its ending. main is the class
+// with the method main. Without the option for the heap, Java uses a quarter of the sandbox's memory.
 func javaProgram(file, main string) language {
 	return language{file: file + ".java", compile: []string{"javac", "-encoding", "UTF-8", "-d", built, file + ".java"},
 		run: []string{"java", "-XX:MaxRAMPercentage=70", "-cp", built, main}}
 }
 
-// javaNames returns the name of the file that javac wants, without its ending, and the class to run, with its package. The
-// file has the name of the public type. The class is the first one that has a method main.
+// javaNames returns the name of the file without its ending, and the class to run with its package. javac requires that
+// the file has the name of the public type. The class to run is the first class with a method main.
 func javaNames(code string) (file, main string) {
 	r := javaReader{words: javaWords{code: code}}
 	r.read()
@@ -118,7 +118,7 @@ func startsWord(s string) bool {
 	return c == '_' || c == '$' || c >= utf8.RuneSelf || '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z'
 }
 
-// skip skips what begins with n bytes and ends with a mark.
+// skip skips n bytes, and then all bytes to the end of the next mark.
 func (w *javaWords) skip(mark string, n int) {
 	_, w.code, _ = strings.Cut(w.code[n:], mark)
 }
@@ -137,7 +137,7 @@ func (w *javaWords) skipText(quote byte) {
 	w.code = ""
 }
 
-// upTo returns the words from the first one up to a mark, joined, with a dot at the end.
+// upTo joins the words before a mark, beginning with first, and adds a dot.
 func (w *javaWords) upTo(first string, mark byte) string {
 	rest, _, ok := strings.Cut(w.code[:min(len(w.code), maxJavaName)], string(mark))
 	if !ok {

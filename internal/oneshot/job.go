@@ -14,11 +14,12 @@ import (
 )
 
 const (
-	// grace is the time after a timeout in which code that was ended can report its end. A fork bomb can prevent the report.
+	// grace is how long the server waits after a timeout for the report that the code has ended. A fork bomb can
+	// prevent the report.
 	grace = 15 * time.Second
-	// collectTime limits the reading of changed files, whose sandbox may not answer.
+	// collectTime limits the reading of changed files, because the sandbox can fail to answer.
 	collectTime = 20 * time.Second
-	// endTime limits the end of a session. Later its own deadline ends it.
+	// endTime limits the call that ends a session. If this call fails, the session's own deadline ends the session.
 	endTime = 2 * time.Minute
 	// leastTime is the shortest timeout of code.
 	leastTime = time.Millisecond
@@ -41,7 +42,7 @@ type job struct {
 	outcome
 }
 
-// outcome is what is known after a run.
+// outcome is the result of a run, and how far the run came.
 type outcome struct {
 	created bool // the run had a session
 	begun   bool // code can have run
@@ -49,9 +50,9 @@ type outcome struct {
 	share   *memory.Share // memory of the result; nil if it is small. The caller of runOnce must release it
 }
 
-// runOnce runs a plan in a session of its own, and ends the session. It calls begin right before the first code runs; an
-// error of begin ends the run. If code can have run, an error means that the caller left, that the image lacks a tool, or
-// that begin failed.
+// runOnce runs a plan in a session of its own, and ends the session. It calls begin right before the first code runs.
+// An error of begin ends the run. If code can have run, an error has one of three causes: the caller left, the image
+// lacks a tool, or begin failed.
 func (r *Runs) runOnce(ctx context.Context, owner string, p plan, begin func() error) (outcome, error) {
 	until := time.Now().Add(p.deadline)
 	ctx, cancel := context.WithDeadlineCause(ctx, until.Add(grace), errLate)
@@ -80,8 +81,8 @@ func emptyResult() cellhold.RunResult {
 	return cellhold.RunResult{Outputs: []cellhold.Output{}, Tests: []cellhold.RunTestResult{}, Files: []cellhold.RunChangedFile{}}
 }
 
-// reserve takes memory for the large parts of the result. It does not end with ctx: the holders of the memory do not wait
-// for callers, so they release it soon.
+// reserve takes memory for the large parts of the result. The end of ctx does not end the wait. The holders of the
+// memory do not wait for callers, so they release it soon.
 func (j *job) reserve(ctx context.Context) {
 	if j.share == nil {
 		j.share, _ = j.memory.Take(memory.Detach(ctx), maxResult) // fails only if its context ends
@@ -96,7 +97,7 @@ func notBegun(ctx context.Context, p plan, err error) error {
 	return err
 }
 
-// end ends the session of a run, also if its caller left.
+// end ends the session of a run, even if the caller left.
 func (r *Runs) end(ctx context.Context, s *session.Session) {
 	ending, cancel := context.WithTimeout(memory.Detach(ctx), endTime)
 	defer cancel()
@@ -212,7 +213,7 @@ func stuckOr(ctx context.Context, err error) error {
 	return err
 }
 
-// left returns the time that code has, at most limit. At the deadline the error is errLate.
+// left returns the remaining time for code, which is at most limit. At the deadline it returns the error errLate.
 func (j *job) left(limit time.Duration) (time.Duration, error) {
 	left := time.Until(j.until)
 	if left < leastTime {
@@ -221,7 +222,7 @@ func (j *job) left(limit time.Duration) (time.Duration, error) {
 	return max(min(limit, left, j.plan.most), leastTime), nil
 }
 
-// statusOf returns the status and the cause of a run whose code was ended by an error.
+// statusOf returns the status and the cause of a run that an error ended.
 func (j *job) statusOf(err error) (cellhold.RunStatus, string) {
 	if errors.Is(err, errLate) || errors.Is(err, context.DeadlineExceeded) {
 		return cellhold.RunTimeout, "The run was ended at its deadline of " + j.plan.deadline.String() + "."

@@ -13,8 +13,8 @@ import (
 	"cellhold"
 )
 
-// The lines of a file. The first line is the head. A line with begun is written before the code of a run begins, a line
-// with done when its result is known. The result follows on a line of its own.
+// The lines of a file. The first line is the head. Before the code of a run begins, the server writes a line with
+// begun. When the result is known, it writes a line with done. The result follows on a line of its own.
 type (
 	head struct {
 		Runs   int    `json:"runs"`
@@ -23,7 +23,7 @@ type (
 	line struct {
 		Begun *int  `json:"begun,omitempty"`
 		Done  *int  `json:"done,omitempty"`
-		Final bool  `json:"final,omitempty"` // the run is not tried again
+		Final bool  `json:"final,omitempty"` // the server does not try the run again
 		Size  int64 `json:"size,omitempty"`  // of the result
 	}
 )
@@ -47,7 +47,7 @@ func (j *journal) size() int64 {
 	return j.last
 }
 
-// begin records that the code of a run begins. After an error it must not begin.
+// begin records that the code of a run begins. After an error the code must not begin.
 func (j *journal) begin(i int) error {
 	if !j.keyed {
 		return nil
@@ -108,7 +108,7 @@ func (r *Runs) scratch(b *Batch) (*journal, error) {
 	return &journal{f: f}, nil
 }
 
-// create creates a file in the folder, which it makes if needed.
+// create creates a file in the folder. If the folder is missing, it makes the folder.
 func (r *Runs) create(open func() (*os.File, error)) (*os.File, error) {
 	if err := os.MkdirAll(r.dir, 0o700); err != nil {
 		return nil, notStored(err)
@@ -150,7 +150,7 @@ func (r *Runs) open(b *Batch) error {
 	if found.last > 0 && found.head != want {
 		return cellhold.Errorf(cellhold.Conflict, "The idempotency key belongs to other runs. Use a new key.")
 	}
-	if err := f.Truncate(found.last); err != nil { // the rest of a longer line must not follow the next line
+	if err := f.Truncate(found.last); err != nil { // otherwise the rest of an incomplete line could follow the next line
 		return notStored(err)
 	}
 	j.last = found.last
@@ -181,11 +181,11 @@ func syncDir(dir string) error {
 	return nil
 }
 
-// found is the content of a file.
+// found is what replay found in a file, without the results.
 type found struct {
 	head    head
 	results []span       // the final results, in order
-	done    map[int]bool // the runs that have one
+	done    map[int]bool // the runs that have a final result
 	begun   map[int]bool // the runs that began and have no result
 	last    int64        // size of the complete lines
 }

@@ -174,7 +174,7 @@ func TestDamagedResultsOfAKeyAreRefused(t *testing.T) {
 
 func TestAKeyIsRefusedIfItsResultsCannotBeStored(t *testing.T) {
 	home := t.TempDir()
-	if err := os.WriteFile(filepath.Join(home, "runs"), nil, 0o600); err != nil { // in the place of the folder
+	if err := os.WriteFile(filepath.Join(home, "runs"), nil, 0o600); err != nil { // a file in the place of the folder
 		t.Fatal(err)
 	}
 	r := newRuns(t, home, full)
@@ -287,7 +287,7 @@ func TestOldResultsOfKeysAreRemoved(t *testing.T) {
 	}
 }
 
-// TestFilesAreCountedAsLargeAsTheyAre: a count that only grows would refuse all batches one day.
+// TestFilesAreCountedAsLargeAsTheyAre: if the count only grew, the server would refuse all batches after some time.
 func TestFilesAreCountedAsLargeAsTheyAre(t *testing.T) {
 	home := t.TempDir()
 	for range 2 { // the second server finds the file

@@ -12,19 +12,20 @@ import (
 )
 
 const (
-	// maxCompared is the largest output that is compared with an expected one. It has room for white space that does
-	// not count.
+	// maxCompared is the size of the largest output that the server compares with an expected output. It leaves space
+	// for white space that does not count.
 	maxCompared = 4 << 20
 	// testText is the size of the beginning and of the end of an output in the result of a test.
 	testText = 2 << 10
-	// maxTestText is the size of the outputs of all tests in a result. Later tests have only the sizes of their outputs.
+	// maxTestText limits the outputs of all tests in a result. If it is reached, later tests have only the sizes of
+	// their outputs.
 	maxTestText = 1 << 20
 	// maxShown is the number of characters of a line in the cause of a test.
 	maxShown = 80
 )
 
-// runTests runs the program once for each test. When the sandbox or the deadline ends the run, the other tests get the
-// reason.
+// runTests runs the program once for each test. If the end of the sandbox or the deadline ends the run, the remaining
+// tests get the reason.
 func (j *job) runTests(ctx context.Context) error {
 	j.result.Status = cellhold.RunOK
 	var ended error
@@ -53,7 +54,7 @@ func (j *job) runTests(ctx context.Context) error {
 }
 
 // runTest runs the program for one test. The result has the first and the last n bytes of each output. After the first
-// test, a missing program is the fault of the code, which can have removed it.
+// test, a missing program is a failure of the code, which can have removed the program.
 func (j *job) runTest(ctx context.Context, t cellhold.RunTest, first bool, n int) (cellhold.RunTestResult, error) {
 	r := cellhold.RunTestResult{Status: cellhold.TestError}
 	c, err := j.command(ctx, j.plan.argv(t.Args), t.Stdin, j.plan.timeout)
@@ -76,7 +77,7 @@ func (j *job) runTest(ctx context.Context, t cellhold.RunTest, first bool, n int
 	return r, err
 }
 
-// judge compares the end of a program with the expected one.
+// judge compares the exit status and the output of a program with the expected ones.
 func (j *job) judge(ctx context.Context, t cellhold.RunTest, c cellhold.Command) (cellhold.RunTestStatus, string, error) {
 	switch {
 	case c.Status == cellhold.CommandTimeout:
@@ -110,8 +111,8 @@ func (j *job) judge(ctx context.Context, t cellhold.RunTest, c cellhold.Command)
 	return cellhold.TestPassed, "", nil
 }
 
-// stdout returns the whole standard output of a command that is done. The record of the command has it, unless it is
-// long; then the events have it.
+// stdout returns the whole standard output of a command that is done. It reads a short output from the command's
+// record, and a long output from the events.
 func (j *job) stdout(ctx context.Context, c cellhold.Command) ([]byte, error) {
 	if c.Stdout.Omitted == 0 {
 		return textOf(c.Stdout), nil
@@ -173,5 +174,5 @@ func shown(b []byte) string {
 	return fmt.Sprintf("%.*q", maxShown, b[:min(len(b), maxShown*utf8.UTFMax)])
 }
 
-// blank has the white space that does not count at the end of a line.
+// blank is the white space that a comparison ignores at the end of a line.
 const blank = " \t\r\n\v\f"

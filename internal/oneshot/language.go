@@ -17,7 +17,8 @@ type language struct {
 	kernel  string   // kernelspec of cells; empty if the images have none
 }
 
-// built is the result of a compiler. It is outside the working directory, so that it is no changed file.
+// built is the path of the compiled program. It is outside the working directory, so that it does not count as a
+// changed file.
 const built = "/tmp/cellhold-run"
 
 // python is the default language.
@@ -37,8 +38,9 @@ var languages = map[string]language{
 	java:         javaProgram(javaDefault, javaDefault),
 }
 
-// typescript compiles for the Node of the image. Without these options the language is that of 2009, the code shares its
-// names with a browser, and declarations of installed packages are checked.
+// typescript is the command that compiles for the image's Node. Without these options, tsc compiles to the JavaScript
+// of 2009. The names of the code would collide with names of browsers. tsc would also check declarations of installed
+// packages.
 var typescript = []string{"tsc", "--target", "es2022", "--lib", "es2023", "--module", "commonjs", "--moduleDetection", "force", "--esModuleInterop", "--skipLibCheck"}
 
 // otherNames has usual other names of languages.
@@ -59,7 +61,7 @@ func findLanguage(name string) (language, error) {
 	return l, nil
 }
 
-// of returns the language for this code: the names of Java's files are those of its classes.
+// of returns the language for this code. For Java, the file has the name of a class in the code.
 func (l language) of(code string) language {
 	if l.name != java {
 		return l

@@ -1,11 +1,11 @@
-// Package oneshot runs code once: each run gets a session of its own, which is ended after it.
+// Package oneshot runs code once: each run gets a session of its own, which the package ends after the run.
 //
-// A batch is a list of runs, of which a few run at the same time. A single run is a batch of one run. The results of a
-// batch are in a file, so that a slow reader takes no memory. With a key, the file stays for a day: a request with the
-// same key gets the same batch, and no code runs twice, even after a crash of the server.
+// A batch is a list of runs. A few of them run at the same time. A single run is a batch of one run. The results of a
+// batch are in a file, so that a slow reader takes no memory. With a key, the file stays for a day. Each request with
+// this key gets this batch. No code runs twice, even after a crash of the server.
 //
-// The package uses sessions as any caller does. It does not know how callers reach it. Runs that an earlier server did not
-// complete have sessions that package registry deletes.
+// The package uses sessions as any caller does. It knows nothing about HTTP. Package registry deletes the sessions of
+// runs that an earlier server did not complete.
 //
 // Lock order: Runs.opening, Runs.mu, Batch.mu, quota.mu.
 package oneshot
@@ -30,7 +30,7 @@ import (
 )
 
 const (
-	// budget is the memory for results between the end of the code and the file, of all runs.
+	// budget limits the memory of all results that are collected and not yet in a file.
 	budget = 256 << 20
 	// defaultParallel is the number of runs of a batch that run at the same time, if the request names none.
 	defaultParallel = 8
@@ -38,8 +38,8 @@ const (
 
 // Options configures Runs. All fields are required.
 type Options struct {
-	// Create creates the session of a run, which ends after lifetime if the run does not end it. A later server must delete
-	// the session. An Exhausted error means that a later call can succeed.
+	// Create creates the session of a run. If the run does not end the session, it ends after lifetime. A later server
+	// must delete the session. An Exhausted error means that a later call can succeed.
 	Create      func(ctx context.Context, owner string, q cellhold.RunRequest, lifetime time.Duration) (*session.Session, error)
 	Home        string        // state directory of the server
 	MaxSessions int           // maximum number of sessions of the server
@@ -47,7 +47,7 @@ type Options struct {
 	Logger      *slog.Logger
 }
 
-// Runs has the batches that run or are read. Its methods can be called from any goroutine.
+// Runs has the batches whose code runs or whose results a caller reads. Its methods can be called from any goroutine.
 type Runs struct {
 	o        Options
 	dir      string // folder of the files
@@ -99,7 +99,7 @@ func (r *Runs) Close() {
 
 var errClosed = cellhold.Errorf(cellhold.Unavailable, "The server is shutting down. Retry in a moment.")
 
-// maxRefused is the size above which a result is not that of a run that was refused.
+// maxRefused is the maximum size of the result of a refused run.
 const maxRefused = 16 << 10
 
 // Run runs code once, and passes the result as JSON to use. If ctx ends first, the run ends too. With a key, the run
@@ -176,7 +176,7 @@ func (r *Runs) start(ctx context.Context, owner, key string, list []cellhold.Run
 	return r.startKeyed(ctx, b)
 }
 
-// inBatch names the run of an invalid request.
+// inBatch adds the number of a run to the error of an invalid request.
 func inBatch(count, i int, err error) error {
 	if e, ok := errors.AsType[*cellhold.Error](err); ok && count > 1 {
 		return cellhold.Wrap(e.Kind, e.Err, "Run %d: %s", i, e.Message)
@@ -190,7 +190,7 @@ func digestOf(list []cellhold.RunRequest) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// startKeyed returns the batch with the name and the digest of b if it runs or is read, and otherwise starts b.
+// startKeyed starts b. If a batch with the name and the digest of b runs or is read, it returns this batch instead.
 func (r *Runs) startKeyed(ctx context.Context, b *Batch) (*Batch, error) {
 	release, err := r.opening.Hold(ctx, b.name)
 	if err != nil {
@@ -211,7 +211,7 @@ func (r *Runs) startKeyed(ctx context.Context, b *Batch) (*Batch, error) {
 	return b, r.begin(b, func() error { return r.open(b) })
 }
 
-// begin opens the file of a batch and starts its runs. After an error, nothing of the batch is left.
+// begin opens the file of a batch and starts its runs. After an error, the batch is removed.
 func (r *Runs) begin(b *Batch, open func() error) error {
 	if err := r.add(b); err != nil {
 		b.cancel(err)
@@ -269,7 +269,7 @@ func sizeOfRequest(q cellhold.RunRequest) int64 {
 		n += entry + len(name) + len(value)
 	}
 	for _, f := range q.Files {
-		n += entry + len(f.Path) + 2*len(f.Content) // as it was sent, and decoded
+		n += entry + len(f.Path) + 2*len(f.Content) // the content as it was sent, and the decoded content
 	}
 	for _, t := range q.Tests {
 		n += entry + len(t.Stdin)

@@ -29,7 +29,7 @@ func (j *job) runProgram(ctx context.Context) error {
 	return nil
 }
 
-// compile compiles the program. It returns false if the program is not compiled; the result then has the reason.
+// compile compiles the program. If the compiler fails, it returns false, and the result has the reason.
 func (j *job) compile(ctx context.Context) (bool, error) {
 	compiler := j.plan.language.compile
 	if len(compiler) == 0 {
@@ -43,7 +43,7 @@ func (j *job) compile(ctx context.Context) (bool, error) {
 	if err := j.checkTool(c, compiler); err != nil || c.Status == cellhold.CommandOK {
 		return err == nil, err
 	}
-	// A compiler reports the end of its own processes as an error in the code.
+	// If a process of a compiler is killed, the compiler reports an error in the code.
 	if c.Status == cellhold.CommandExit && j.attachment.OOMKills(ctx) > killed {
 		c.Status, c.Cause = cellhold.CommandOOM, "A process of the compiler was killed because the run exceeded its memory limit."
 	}
@@ -75,7 +75,7 @@ func (p *plan) commandOf(args []string) attachment.CommandRequest {
 }
 
 // checkTool returns an error if the image does not have the first of these words. Only a command that did not start has
-// a cause with this exit status. The compiled program is no tool: the compiler made it, or failed to.
+// a cause with the exit status exitNotFound. The compiled program is not a tool, because the compiler makes it.
 func (j *job) checkTool(c cellhold.Command, words []string) error {
 	if len(words) == 0 || words[0] == built || c.Code != exitNotFound || c.Cause == "" {
 		return nil
@@ -115,13 +115,13 @@ func (j *job) command(ctx context.Context, args []string, stdin string, timeout 
 func (j *job) feed(ctx context.Context, id cellhold.CommandID, stdin string) {
 	run := j.attachment.Followers().Commands()
 	for ctx.Err() == nil {
-		// Bytes that the command has already are skipped. Exhausted means that the command does not read now.
+		// Bytes that the command has already are skipped. The error Exhausted means that the command does not read now.
 		_, err := run.Input(ctx, id, []byte(stdin), 0, true)
 		if cellhold.KindOf(err) != cellhold.Exhausted {
 			return
 		}
 		select {
-		case <-time.After(feedPause): // an agent that answers at once would make the server send the input all the time
+		case <-time.After(feedPause): // otherwise the server could send the input to the agent without a pause
 		case <-ctx.Done():
 		}
 	}

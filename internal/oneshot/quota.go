@@ -3,12 +3,12 @@ package oneshot
 import "sync"
 
 const (
-	// maxBatches and maxRequests limit the runs and batches that run or are read: their number, and the bytes of their
+	// maxBatches is the maximum number of runs and batches that run or are read. maxRequests limits the bytes of their
 	// requests in memory.
 	maxBatches  = 512
 	maxRequests = 128 << 20
-	// maxStored and maxKept limit the files with results on disk: their number and their bytes. A batch without a key has a
-	// file while it runs or is read.
+	// maxStored is the maximum number of files with results on disk, and maxKept the maximum of their bytes. A batch
+	// without a key has a file while it runs or is read.
 	maxStored = 10_000
 	maxKept   = 4 << 30
 )
@@ -19,7 +19,7 @@ type amount struct{ count, bytes int64 }
 // within reports whether an amount is within a limit.
 func (a amount) within(limit amount) bool { return a.count <= limit.count && a.bytes <= limit.bytes }
 
-// quota counts what all owners use. One owner can use half of the limit.
+// quota counts the amounts of all owners. One owner can use half of the limit.
 type quota struct {
 	limit amount
 
@@ -30,7 +30,7 @@ type quota struct {
 
 func newQuota(limit amount) *quota { return &quota{limit: limit, own: map[string]amount{}} }
 
-// take adds an amount, unless it is above the limit.
+// take adds an amount. If the sum would exceed the limit, it adds nothing and returns false.
 func (q *quota) take(owner string, a amount) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -48,7 +48,7 @@ func (q *quota) change(owner string, a amount) {
 	q.add(owner, a)
 }
 
-// sum returns what all owners, and one owner, would have with an amount more. The caller must hold mu.
+// sum returns the amounts that all owners and one owner would have after an addition. The caller must hold mu.
 func (q *quota) sum(owner string, a amount) (all, own amount) {
 	own = q.own[owner]
 	return amount{q.all.count + a.count, q.all.bytes + a.bytes}, amount{own.count + a.count, own.bytes + a.bytes}

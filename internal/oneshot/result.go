@@ -17,21 +17,22 @@ const (
 	maxOutputs = 4 << 20
 	// maxText is the size of the beginning and of the end of a stream in a result.
 	maxText = 64 << 10
-	// slimText is the same size for a result without its large parts.
+	// slimText replaces maxText in a result without its large parts.
 	slimText = 512
 	// maxResult is the memory of the largest result, approximately: its outputs, its files, and their JSON.
 	maxResult = 2 * (maxOutputs + 2*maxContents)
-	// leastRun and leastTest are the sizes of the JSON of a run and of a test without their large parts, approximately.
+	// leastRun and leastTest are approximate sizes of JSON: of a run and of a test, without their large parts.
 	leastRun  = 16 << 10
 	leastTest = 1 << 10
 )
 
-// statuses has the status of a run for that of a cell. The other statuses have the same words.
+// statuses maps the status of a cell to the status of its run. All other statuses are equal.
 var statuses = map[cellhold.CellStatus]cellhold.RunStatus{
 	cellhold.StatusInterrupted: cellhold.RunLost, cellhold.StatusCancelled: cellhold.RunLost,
 }
 
-// takeCell takes what a cell has. Outputs above the limit are counted.
+// takeCell copies the status, the outputs and the exception of a cell into the result. It counts outputs above the
+// limit, and omits them.
 func (j *job) takeCell(c cellhold.Cell) {
 	r := &j.result
 	r.Status, r.Cause = cellhold.RunStatus(c.Status), c.Cause
@@ -90,7 +91,7 @@ func (s *stream) output() cellhold.CommandOutput {
 	return shorten(o, maxText)
 }
 
-// takeCommand takes what a program has.
+// takeCommand copies the outputs and the status of a program into the result.
 func (j *job) takeCommand(c cellhold.Command) {
 	r := &j.result
 	r.Status, r.Cause, r.Signal = cellhold.RunStatus(c.Status), c.Cause, c.Signal
@@ -101,7 +102,7 @@ func (j *job) takeCommand(c cellhold.Command) {
 	}
 }
 
-// textOf returns the bytes of an output that has all of them, or its beginning.
+// textOf returns the bytes of a complete output, or of its beginning.
 func textOf(o cellhold.CommandOutput) []byte { return decoded(o, o.Text) }
 
 func decoded(o cellhold.CommandOutput, text string) []byte {
@@ -191,7 +192,7 @@ func refused(index int, kind cellhold.Kind, detail string) cellhold.RunResult {
 	return r
 }
 
-// lost returns the result of a run that began and whose end is not known.
+// lost returns the result of a run whose code began, but whose end is not known.
 func lost(index int, cause string) cellhold.RunResult {
 	r := emptyResult()
 	r.Index, r.Status, r.Cause = index, cellhold.RunLost, cause

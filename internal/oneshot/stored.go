@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// retention is how long the results of a batch with a key are kept after its last change.
+	// retention is how long the server keeps the file of a batch with a key after the file's last change.
 	retention = 24 * time.Hour
 	// sweepTime is the time between two removals of old files.
 	sweepTime = 10 * time.Minute

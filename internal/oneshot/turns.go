@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// turns gives a number of places to owners. A free place goes to the waiting owner that has the fewest places, so an
-// owner with many runs cannot keep the others waiting. The runs of one owner get places in the order of their calls.
+// turns gives a number of places to owners. A free place goes to the waiting owner with the fewest places. So an owner
+// with many runs cannot keep other owners waiting. The runs of one owner get places in the order of their calls.
 type turns struct {
 	mu      sync.Mutex
 	free    int
@@ -18,7 +18,7 @@ type turns struct {
 // turn is a call of take that waits.
 type turn struct {
 	owner string
-	ready chan struct{} // closed when it has a place
+	ready chan struct{} // closed when the call has a place
 }
 
 func newTurns(places int) *turns { return &turns{free: places, held: map[string]int{}} }
@@ -41,7 +41,7 @@ func (t *turns) take(ctx context.Context, owner string) (release func(), err err
 		t.waiting = slices.Delete(t.waiting, i, i+1)
 	}
 	t.mu.Unlock()
-	if i < 0 { // it has a place already
+	if i < 0 { // the call has a place already
 		t.release(owner)
 	}
 	return nil, context.Cause(ctx)

@@ -2,13 +2,13 @@ package wire
 
 import "context"
 
-// answer is an input_reply of a client.
+// answer is a client's input_reply.
 type answer struct {
 	id       string // its msg_id
-	question int64  // that was open when it was sent
+	question int64  // number of the question that was open when the client sent it
 }
 
-// reply passes an answer to input() on. If the agent does not refuse it, reply records later that the question is answered.
+// reply passes on an answer to input(). It starts confirm, which records later that the question is answered.
 func (k *kernel) reply(ctx context.Context, f Frame, id string) error {
 	_, queue, err := k.hub.s.Kernel(k.id)
 	if err != nil {
@@ -32,8 +32,8 @@ func (k *kernel) reply(ctx context.Context, f Frame, id string) error {
 	return nil
 }
 
-// confirm records that the question is answered, unless the agent refuses the answer. Its note comes before the answer to a
-// probe.
+// confirm records that the question is answered, unless the agent refuses the answer. The agent's note about a refusal
+// arrives before the answer to a later probe. So confirm waits for a probe.
 func (k *kernel) confirm(ctx context.Context, queue Queue) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

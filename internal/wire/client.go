@@ -11,12 +11,12 @@ import (
 
 // Bounds of the messages that wait for a client.
 const (
-	// queueBytes is the limit of one client. Above it, output is dropped.
+	// queueBytes is the limit of one client. Above this limit, the client loses output.
 	queueBytes = 16 << 20
-	// reserveBytes is more space for messages without which a client waits for ever: replies, states and questions. A
-	// client that lets them fill this space too is disconnected.
+	// reserveBytes is further space for replies, states and questions. A client that misses one of them can wait for
+	// ever. If this space is full too, the client is disconnected.
 	reserveBytes = 2 << 20
-	// frameCost is the memory for one message in addition to its parts.
+	// frameCost is the memory that one message takes in addition to its parts.
 	frameCost = 512
 )
 
@@ -30,7 +30,7 @@ var (
 type client struct {
 	k       *kernel
 	name    string
-	returns bool // it has chosen the name, and can return with it
+	returns bool // the client chose its name, so it can return with this name
 
 	wire   *Wire       // its connection; nil if it left
 	left   time.Time   // when it left
@@ -39,13 +39,13 @@ type client struct {
 	queue   []Frame // for the client
 	reading *Wire   // the connection that got the first message of queue; nil if none did
 	bytes   int64   // of the queue
-	dropped int64   // bytes of the queue when output was dropped and the client was told; 0 if none is dropped now
-	waiting []task  // of the client: they wait for its queued cells, or for a new process
+	dropped int64   // bytes of the queue when the client was told that output is dropped; 0 if no output is dropped now
+	waiting []task  // the client's messages that wait for its queued cells, or for a new process
 	held    int64   // bytes of waiting
-	counted int64   // bytes in the shared pool; changed under its lock too
+	counted int64   // bytes in the shared pool; the pool's lock guards it too
 	failed  error
 
-	asked list.List // of *request: those without a cell, oldest first
+	asked list.List // of *request: the requests without a cell, oldest first
 }
 
 func newClient(k *kernel, name string) *client { return &client{k: k, name: name} }
@@ -65,8 +65,9 @@ func (c *client) connect() *Wire {
 	return c.wire
 }
 
-// put queues a message for the client. If there is no space, it drops output. keep says that the client cannot do without
-// the message. The caller must hold mu.
+// put queues a message for the client. keep marks a message that the client needs. If there is no space for such a
+// message, put ends the client. It drops other messages without space, and tells the client once. The caller must hold
+// mu.
 func (c *client) put(f Frame, keep bool) {
 	if c.failed != nil {
 		return
@@ -104,8 +105,8 @@ func (c *client) remove() {
 	}
 }
 
-// fail ends the client with an error, after the messages that wait. A client that left is forgotten. The caller must hold
-// mu.
+// fail ends the client. A connected client first gets the messages that wait, and then the error. A client that left is
+// forgotten. The caller must hold mu.
 func (c *client) fail(err error) {
 	if c.failed == nil {
 		c.failed = err
@@ -117,7 +118,7 @@ func (c *client) fail(err error) {
 	c.wire.signal()
 }
 
-// release drops the messages for the client. The messages of the client still reach the kernel.
+// release drops the messages for the client. Messages from the client still reach the kernel.
 func (c *client) release() {
 	c.queue, c.reading, c.bytes = nil, nil, 0
 	shared.back(c)
@@ -130,8 +131,8 @@ func (c *client) release() {
 	}
 }
 
-// Wire is a connection of one client to one kernel. Send can be called from any goroutine; the order of messages is that
-// of the calls. One goroutine at a time can call Receive. The caller must call Detach or Close.
+// Wire is a connection of one client to one kernel. Any goroutine can call Send. The kernel gets the messages in the
+// order of the calls. One goroutine at a time can call Receive. The caller must call Detach or Close.
 type Wire struct {
 	c     *client
 	ready chan struct{} // capacity 1: a token when the client has a message, or the connection ended
@@ -144,9 +145,10 @@ func (w *Wire) signal() {
 	}
 }
 
-// Receive returns the next message for the client: all messages of the kernel on iopub, and the answers to the client's
-// requests. It waits until there is one. The message stays first in the queue until Written is called: after a broken
-// connection, the next one gets it again. The error io.EOF means that the session or the kernel has ended.
+// Receive returns the next message for the client. It waits until there is a message. The client gets all messages of
+// the kernel on iopub, and the answers to its requests. The message stays first in the queue until Written is called.
+// So if the connection breaks, the client's next connection gets the message again. The error io.EOF means that the
+// session or the kernel has ended.
 func (w *Wire) Receive(ctx context.Context) (Frame, error) {
 	for {
 		f, ok, err := w.next()
@@ -177,8 +179,8 @@ func (w *Wire) next() (f Frame, ok bool, err error) {
 	return f, false, c.failed
 }
 
-// Written removes the message that the last Receive returned, because the client has it. If another connection has
-// received the message since then, Written does nothing.
+// Written removes the message that the last Receive returned. The caller calls it when the client has the message. If
+// another connection has received the message since then, Written does nothing.
 func (w *Wire) Written() {
 	c := w.c
 	c.k.mu.Lock()
@@ -206,7 +208,7 @@ func (w *Wire) Detach() {
 	c.k.leave(c)
 }
 
-// Close ends the connection and drops what waits. After Detach or Close, Close does nothing.
+// Close ends the connection and drops the messages that wait for the client. After Detach or Close, Close does nothing.
 func (w *Wire) Close() {
 	c := w.c
 	c.k.mu.Lock()

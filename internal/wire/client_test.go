@@ -130,7 +130,8 @@ func TestTheNumberOfClientsIsBounded(t *testing.T) {
 	})
 }
 
-// TestAClientWithSpaceOfItsOwnIsNeverDisconnected: otherwise the unread output of other clients would end its connection.
+// TestAClientWithSpaceOfItsOwnIsNeverDisconnected: otherwise the unread output of other clients would end this client's
+// connection.
 func TestAClientWithSpaceOfItsOwnIsNeverDisconnected(t *testing.T) {
 	inWorld(t, func(w *world) {
 		var slow []*Wire
@@ -206,7 +207,7 @@ func TestOwnersShareTheMemory(t *testing.T) {
 	}
 }
 
-// TestAClientWithoutANameIsForgotten: it cannot return.
+// TestAClientWithoutANameIsForgotten: such a client cannot return.
 func TestAClientWithoutANameIsForgotten(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.connect("").Detach()

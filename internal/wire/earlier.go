@@ -9,8 +9,9 @@ import (
 	"cellhold/internal/record"
 )
 
-// Recover tells the hub of a cell of an earlier server. The calls come in the order of the cells, and before the first client
-// connects. The hub keeps the id and the header of the newest cells whose clients can still wait for an answer.
+// Recover adds a cell that a client sent to an earlier server. The caller must add cells in their order, before the
+// first client connects. The hub keeps the id and the header of the newest cells whose clients can still wait for an
+// answer.
 func (h *Hub) Recover(c record.Cell) {
 	if c.Request == nil || c.Undone || c.State == cellhold.CellDone && time.Since(c.Ended) > keepFor {
 		return
@@ -24,7 +25,7 @@ func (h *Hub) Recover(c record.Cell) {
 // takeEarlier removes and returns the cells of a client of an earlier server.
 func (h *Hub) takeEarlier(id cellhold.KernelID, name string) (taken []record.Cell) {
 	if name == "" {
-		return nil // it has not returned
+		return nil // a client without a name cannot return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -40,7 +41,7 @@ func (h *Hub) takeEarlier(id cellhold.KernelID, name string) (taken []record.Cel
 	return taken
 }
 
-// adopt gives a client its requests that an earlier server passed on. The caller must hold mu.
+// adopt adds a client's requests that an earlier server passed on, and returns them. The caller must hold mu.
 func (k *kernel) adopt(c *client, cells []record.Cell) (adopted []*request) {
 	for _, cell := range cells {
 		h, raw, err := jupyter.DecodeHeader(cell.Request.Header)
@@ -54,7 +55,8 @@ func (k *kernel) adopt(c *client, cells []record.Cell) (adopted []*request) {
 	return adopted
 }
 
-// answerEnded answers those adopted requests whose cells have ended, from the records of the cells. No event comes for them.
+// answerEnded answers the adopted requests whose cells have ended, from the records of the cells. No later event comes
+// for these cells.
 func (k *kernel) answerEnded(ctx context.Context, adopted []*request, queue Queue) {
 	if len(adopted) == 0 {
 		return

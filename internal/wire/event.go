@@ -10,11 +10,10 @@ import (
 	"cellhold/internal/record"
 )
 
-// maxDeaths is the number of times that a kernel which dies is restarted for its clients, without a cell that ends well
-// in between.
+// maxDeaths is how often a kernel that dies is restarted for its clients. A cell that succeeds sets the count to 0.
 const maxDeaths = 5
 
-// event passes an event of the session on.
+// event tells the clients about an event of the session.
 func (k *kernel) event(ctx context.Context, ev record.Event) {
 	switch ev.Type {
 	case cellhold.EventCellDone:
@@ -70,7 +69,7 @@ func endReply(c cellhold.CellDoneContent) map[string]any {
 	return errorReply(string(c.Status), text)
 }
 
-// stateChanged reports a change of the kernel's process to the clients.
+// stateChanged tells the clients about a change of the kernel's process.
 func (k *kernel) stateChanged(c cellhold.KernelStateContent) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -98,16 +97,16 @@ func (k *kernel) stateChanged(c cellhold.KernelStateContent) {
 	}
 }
 
-// replace tells the clients that a process which died is being replaced. Front ends then forget their requests, and tell
-// their users that the kernel died. The caller must hold mu.
+// replace tells the clients that the kernel died and gets a new process. Front ends then forget their requests, and
+// tell their users about the death. The caller must hold mu.
 func (k *kernel) replace() {
 	k.state("restarting")
 	k.forgetProcess()
 }
 
-// renew tells the clients that a caller has asked for another process. As in a Jupyter server they see only that a process
-// starts, because front ends take the state restarting for a death. So requests without a cell get an answer here. The
-// caller must hold mu.
+// renew tells the clients that a caller restarts the kernel. As in a Jupyter server, clients see only the state
+// starting: front ends understand the state restarting as a death. So front ends keep their requests, and renew answers
+// the requests without a cell. The caller must hold mu.
 func (k *kernel) renew() {
 	k.state("starting")
 	k.replacing, k.renewed = true, true
@@ -158,8 +157,8 @@ func (k *kernel) died(c cellhold.KernelStateContent) {
 // startTime limits the wait for another process of a kernel.
 const startTime = 2 * time.Minute
 
-// awaitProcess waits while the process of the kernel is being replaced. Otherwise a client that continues at once would get
-// an error.
+// awaitProcess waits until the kernel has its new process. Otherwise a client that sends a request at once would get an
+// error.
 func (k *kernel) awaitProcess(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
@@ -178,7 +177,8 @@ func (k *kernel) awaitProcess(ctx context.Context) {
 	}
 }
 
-// running returns the header of the running cell, so that front ends show a message with it. The caller must hold mu.
+// running returns the header of the running cell. Front ends show a message with this parent at the cell. The caller
+// must hold mu.
 func (k *kernel) running() json.RawMessage {
 	for _, r := range k.cells {
 		if r.busy && !r.idle {

@@ -31,25 +31,25 @@ type kernel struct {
 	clients  map[string]*client  // by name
 	requests map[string]*request // by msg_id
 	cells    map[cellhold.CellID]*request
-	session  string            // of the kernel's messages; the server's own messages have it too
+	session  string            // session id in the kernel's messages; the server's own messages have it too
 	known    bool              // the kernel has named its session
-	learning bool              // a goroutine waits for it
+	learning bool              // a goroutine waits until it is known
 	probes   map[string]*probe // by msg_id
 	ended    error             // why there are no more messages
 
-	answer     answer // the last one of a client to a question of a cell
+	answer     answer // last answer of a client to a question of a cell
 	refused    string // msg_id of the last answer that the agent refused
-	confirming bool   // a goroutine waits until the answer can no longer be refused
+	confirming bool   // confirm runs in a goroutine
 
 	dead       bool // the kernel is dead, and the clients know it
 	deaths     int  // since the last cell that ended well
 	replacing  bool // the clients know that the process is being replaced
-	renewed    bool // then: because a caller asked for it
-	restarting bool // a goroutine replaces it
-	idle       bool // clients have the idle state of its last cell, whose end comes later
+	renewed    bool // if replacing: a caller asked for it
+	restarting bool // a goroutine replaces the process
+	idle       bool // clients have got the idle state of the last cell; its end is recorded later
 
-	sandbox Sandbox       // that a goroutine reads from; nil if none does
-	link    Link          // nil if none is open
+	sandbox Sandbox       // sandbox that a goroutine reads from; nil if no goroutine reads
+	link    Link          // nil if no link is open
 	linkErr error         // why link is nil
 	changed chan struct{} // closed and replaced when one of these three changes, or replacing
 	retry   chan struct{} // capacity 1: a token when the kernel became ready
@@ -66,8 +66,8 @@ func (k *kernel) wanted() bool {
 	return len(k.clients) > 0
 }
 
-// connect connects a client. For a client that is new to this server, it also returns the requests that the client sent to an
-// earlier server.
+// connect connects a client. If the client is new to this server, connect also returns its requests to an earlier
+// server.
 func (k *kernel) connect(name string, queue Queue) (_ *Wire, adopted []*request, _ error) {
 	earlier := k.hub.takeEarlier(k.id, name)
 	earlier, dead := append(earlier, queue.Requested()...), queue.State().State == cellhold.KernelDead
@@ -94,13 +94,14 @@ func (k *kernel) connect(name string, queue Queue) (_ *Wire, adopted []*request,
 		adopted = k.adopt(c, earlier)
 	}
 	w := c.connect()
-	if k.dead { // a client that asks for nothing would otherwise wait for the kernel
+	if k.dead { // otherwise a client that sends no request would wait for the kernel
 		c.put(k.make(IOPub, "status", nil, map[string]any{"execution_state": "dead"}), true)
 	}
 	return w, adopted, nil
 }
 
-// greet tells a client that the kernel is busy: the kernel does not answer its question until the cell has ended.
+// greet tells a client that the kernel is busy. The kernel itself answers the client's first request only after its
+// cell.
 func (k *kernel) greet(w *Wire, queue Queue) {
 	busy := queue.State().State == cellhold.KernelBusy
 	k.mu.Lock()
@@ -110,7 +111,7 @@ func (k *kernel) greet(w *Wire, queue Queue) {
 	}
 }
 
-// count returns the number of clients that are connected, or of those that left. The caller must hold mu.
+// count returns the number of connected clients, or of clients that left. The caller must hold mu.
 func (k *kernel) count(connected bool) (n int) {
 	for _, c := range k.clients {
 		if (c.wire != nil) == connected {
@@ -164,15 +165,15 @@ func (k *kernel) drop(c *client) {
 	}
 }
 
-// end ends all clients with an error, after the messages that wait for them. io.EOF means that the session has ended, and
-// with it the cells.
+// end ends all clients. They first get the messages that wait for them, and then the error. io.EOF means that the
+// session and its cells have ended.
 func (k *kernel) end(err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.finish(err)
 }
 
-// finish is end for a caller that holds mu.
+// finish does the work of end. The caller must hold mu.
 func (k *kernel) finish(err error) {
 	if k.ended != nil {
 		return
@@ -235,7 +236,8 @@ func (k *kernel) deliver(m guestapi.WireMessage) {
 	k.settle(r)
 }
 
-// status notes a state of the kernel, and of the request that it answers, if there is one. The caller must hold mu.
+// status notes a state that the kernel reports. If the state belongs to a request, status notes it there too. The
+// caller must hold mu.
 func (k *kernel) status(content json.RawMessage, parent jupyter.Header, r *request) {
 	var c struct {
 		State string `json:"execution_state"`
@@ -260,7 +262,8 @@ func (k *kernel) publish(f Frame, msgType string) {
 	}
 }
 
-// problem answers a request that the agent refused, and reports a message that was left out. The caller must hold mu.
+// problem handles a note of the agent. It answers a request that the agent refused, or tells the clients about a
+// message that was left out. The caller must hold mu.
 func (k *kernel) problem(m guestapi.WireMessage, r *request) {
 	switch {
 	case m.Channel == Stdin:

@@ -53,8 +53,8 @@ func (k *kernel) over() error {
 	return k.ended
 }
 
-// current returns the link of a sandbox. Without a link, it returns the reason, and a channel that is closed when this
-// changes. Both are nil if no goroutine opens one.
+// current returns the link of a sandbox. Without a link, it returns the reason, and a channel that is closed at the
+// next change. If no goroutine opens a link, the reason and the channel are nil.
 func (k *kernel) current(b Sandbox) (Link, <-chan struct{}, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -69,8 +69,9 @@ func (k *kernel) current(b Sandbox) (Link, <-chan struct{}, error) {
 	return k.link, k.changed, k.linkErr
 }
 
-// serve starts the goroutine that reads the messages of the kernel in a sandbox, unless it runs already. It refuses a sandbox
-// that was replaced. Otherwise the present one would get a second goroutine, and the clients each message twice.
+// serve starts the goroutine that reads the messages of the kernel in a sandbox, unless it runs already. It refuses a
+// sandbox that was replaced. Otherwise the present sandbox would get a second goroutine, and the clients would get each
+// message twice.
 func (k *kernel) serve(b Sandbox) error {
 	k.mu.Lock()
 	if k.sandbox == b {
@@ -140,12 +141,12 @@ func (k *kernel) receive(ctx context.Context, b Sandbox, link Link) error {
 	}
 }
 
-// setLink sets the link of a sandbox, or the reason why there is none. It returns false if no client needs it.
+// setLink sets the link of a sandbox, or the reason why there is no link. It returns false if no client needs the link.
 func (k *kernel) setLink(b Sandbox, link Link, err error) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.sandbox != b || len(k.clients) == 0 || k.ended != nil {
-		if k.sandbox == b { // set here, so that the next client finds no goroutine that ends
+		if k.sandbox == b { // otherwise the next client would rely on a goroutine that ends
 			k.sandbox, k.link, k.linkErr = nil, nil, nil
 			k.notify()
 		}
@@ -154,7 +155,7 @@ func (k *kernel) setLink(b Sandbox, link Link, err error) bool {
 	if k.link, k.linkErr = link, err; link == nil && err == nil {
 		k.linkErr = errNoLink
 	}
-	k.idle = false // without a link, states of the kernel were missed
+	k.idle = false // the kernel could have sent states while there was no link
 	k.notify()
 	return true
 }

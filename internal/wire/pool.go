@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Bounds of the memory of the messages that wait for clients. The first ownBytes of a connected client are in no bound: the
-// number of connections limits them. So no client can keep another one from its messages.
+// Bounds of the memory of the messages that wait for clients. The first ownBytes of a connected client do not count in
+// these bounds, because the number of connections limits them. So no client can keep another client from its messages.
 const (
 	ownBytes     = 256 << 10
 	sessionBytes = 64 << 20  // of one session
@@ -26,8 +26,9 @@ type pool struct {
 
 var shared = &pool{owners: map[string]int64{}, away: map[*client]time.Time{}}
 
-// count adds more bytes for a client. If they are above a bound, count adds none, and returns the clients whose memory can be
-// used in their place, best first. A client that left can use only the memory of clients that left before it.
+// count adds more bytes for a client. If this would exceed a bound, count adds no bytes. It then returns the clients
+// that the caller can drop to free memory, best first. A client that left can take only the memory of clients that left
+// before it.
 func (p *pool) count(c *client, more int64) (ok bool, others []*client) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -54,8 +55,8 @@ func (p *pool) count(c *client, more int64) (ok bool, others []*client) {
 	return true, nil
 }
 
-// before returns the other clients that left, those of the owner with the most bytes first, then by the time at which they
-// left. The caller must hold mu.
+// before returns the other clients that left. Clients of the owner with the most bytes come first. Clients of one owner
+// are in the order in which they left. The caller must hold mu.
 func (p *pool) before(c *client, shares func(o *client) bool) (list []*client) {
 	left, isAway := p.away[c]
 	for o, since := range p.away {
@@ -69,7 +70,7 @@ func (p *pool) before(c *client, shares func(o *client) bool) (list []*client) {
 	return list
 }
 
-// leave notes that a client left, and back that it is no longer one that left.
+// leave notes that a client left. back notes that the client is connected again, or forgotten.
 func (p *pool) leave(c *client, at time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -82,8 +83,8 @@ func (p *pool) back(c *client) {
 	delete(p.away, c)
 }
 
-// room counts size more bytes of a client. If urgent, it can use the reserve, which is also in no bound. The caller must hold
-// kernel.mu.
+// room counts size more bytes of a client. It returns false if there is no space. An urgent message can use the
+// reserve, which does not count in the bounds. The caller must hold kernel.mu.
 func (c *client) room(size int64, urgent bool) bool {
 	all := c.bytes + c.held + size
 	if c.grow(all - c.own()) {
@@ -92,7 +93,7 @@ func (c *client) room(size int64, urgent bool) bool {
 	return urgent && c.wire != nil && all-c.own()-reserveBytes <= c.counted
 }
 
-// own returns the bytes that are in no bound.
+// own returns the bytes of the client that do not count in the bounds.
 func (c *client) own() int64 {
 	if c.wire == nil {
 		return 0
@@ -100,7 +101,8 @@ func (c *client) own() int64 {
 	return ownBytes
 }
 
-// grow counts at least the given bytes. If necessary, it drops clients that left. The caller must hold kernel.mu.
+// grow increases the counted bytes of the client to the given number. If necessary, it drops clients that left. The
+// caller must hold kernel.mu.
 func (c *client) grow(to int64) bool {
 	for {
 		ok, others := shared.count(c, max(to-c.counted, 0))
@@ -113,13 +115,13 @@ func (c *client) grow(to int64) bool {
 	}
 }
 
-// shrink stops to count bytes that are free. The caller must hold kernel.mu.
+// shrink stops counting the bytes that the client no longer uses. The caller must hold kernel.mu.
 func (c *client) shrink() {
 	shared.count(c, min(max(c.bytes+c.held-c.own(), 0)-c.counted, 0))
 }
 
-// expel drops a client that left, and reports whether it did. It does not wait for the lock of another kernel: two kernels
-// could wait for each other. The caller must hold mu.
+// expel drops a client that left, and reports whether it did. It does not wait for the lock of another kernel, because
+// two kernels could wait for each other. The caller must hold mu.
 func (k *kernel) expel(o *client) bool {
 	if o.k != k {
 		if !o.k.mu.TryLock() {

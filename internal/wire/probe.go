@@ -11,7 +11,7 @@ import (
 	"cellhold/internal/jupyter"
 )
 
-// probeTime limits the wait for the answer to a probe. A kernel answers at once, unless its code keeps it from it.
+// probeTime limits the wait for the answer to a probe. A kernel answers at once, unless its code prevents the answer.
 const probeTime = time.Second
 
 // probe is a kernel_info_request of the server on control. Its answer has the session of the kernel's messages, and
@@ -73,14 +73,14 @@ func (k *kernel) probed(m guestapi.WireMessage, h jupyter.Header, id string) boo
 	return true
 }
 
-// learned notes the session of a message of the kernel. The caller must hold mu.
+// learned notes the session id in a message of the kernel. The caller must hold mu.
 func (k *kernel) learned(h jupyter.Header) {
 	if h.Session != "" && len(h.Session) <= maxName {
 		k.session, k.known = h.Session, true
 	}
 }
 
-// learn waits until the kernel has named its session, so that the server's own messages have it from the beginning.
+// learn waits until the kernel has sent its session id. So all messages of the server can have this id.
 func (k *kernel) learn(ctx context.Context) {
 	k.mu.Lock()
 	known := k.known
@@ -90,8 +90,8 @@ func (k *kernel) learn(ctx context.Context) {
 	}
 }
 
-// learnAgain is learn for a goroutine of its own. A hostile agent can ask for it without end, so one at a time runs. The caller
-// must hold mu.
+// learnAgain runs learn in a new goroutine. A hostile agent can cause calls without end, so only one such goroutine
+// runs at a time. The caller must hold mu.
 func (k *kernel) learnAgain() {
 	if k.known || k.learning || k.link == nil {
 		return
@@ -114,12 +114,12 @@ func (h *Hub) Flush(ctx context.Context) {
 	})
 }
 
-// forgetProcess notes that the kernel gets another process, with another session. The caller must hold mu.
+// forgetProcess notes that the kernel gets another process, with another session id. The caller must hold mu.
 func (k *kernel) forgetProcess() {
 	k.known = false
 	clear(k.probes)
 	for _, r := range k.requests {
-		if r.cell == "" { // cells get their ends by events
+		if r.cell == "" { // events report the ends of cells
 			k.remove(r)
 		}
 	}

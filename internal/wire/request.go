@@ -19,13 +19,13 @@ import (
 )
 
 const (
-	// maxRequests is the limit of a client's requests that wait for their reply. If there are more, the oldest one is
-	// forgotten: a kernel needs not answer.
+	// maxRequests is the limit of a client's requests that wait for their reply. Above this limit, the client forgets
+	// its oldest request, because a kernel does not have to answer.
 	maxRequests = 1000
-	// maxBuffers is the limit of the buffers of one message. The agent refuses messages with more.
+	// maxBuffers is the limit of the buffers of one message. The agent refuses messages with more buffers.
 	maxBuffers = 1020
-	// grace is how long after the end of a cell the kernel's reply and idle status can come. They arrive on another
-	// connection than the end.
+	// grace is how long the server waits for the kernel's reply and idle status after the end of a cell. They arrive on
+	// another connection than the event of the end.
 	grace = time.Second
 )
 
@@ -41,7 +41,7 @@ type request struct {
 
 	busy, replied, idle bool
 	failed              bool        // the client has the reply of a cell that failed
-	timer               *time.Timer // completes it after the end of its cell
+	timer               *time.Timer // completes the request after the end of its cell
 }
 
 func (r *request) stop() {
@@ -59,15 +59,16 @@ func (r *request) reply(content json.RawMessage) {
 	r.failed = r.cell != "" && (json.Unmarshal(content, &c) != nil || c.Status != "ok")
 }
 
-// settle forgets a request that is complete. A cell stays until its end is recorded. The caller must hold mu.
+// settle forgets a request that is complete. The request of a cell stays until the end of the cell is recorded. The
+// caller must hold mu.
 func (k *kernel) settle(r *request) {
 	if r != nil && r.replied && r.idle && (r.cell == "" || r.timer != nil) {
 		k.remove(r)
 	}
 }
 
-// add remembers a request. A client that has too many forgets the oldest one. The cells are bounded by the kernel's queue. The
-// caller must hold mu.
+// add remembers a request. A client with too many requests forgets the oldest one. The kernel's queue limits the
+// requests of cells. The caller must hold mu.
 func (k *kernel) add(r *request) {
 	k.requests[r.id] = r
 	if r.cell != "" {
@@ -94,8 +95,8 @@ func (k *kernel) remove(r *request) {
 	}
 }
 
-// Send passes a message of the client on. An execute_request on shell becomes a cell of the session. If a request
-// cannot be passed on, the client gets a reply with the error, and Send returns nil.
+// Send passes on a message of the client. An execute_request on shell becomes a cell of the session. If Send cannot
+// pass on a request, the client gets a reply with the error, and Send returns nil.
 func (w *Wire) Send(ctx context.Context, f Frame) error {
 	h, err := check(&f)
 	if err != nil {
@@ -185,7 +186,7 @@ func (c *client) execute(ctx context.Context, f Frame, r *request) error {
 	return c.onShell(ctx, task{cell: &cell, size: int64(size), request: r})
 }
 
-// check refuses a message that no kernel could read. It fills empty parts.
+// check refuses a message that no kernel could read. It replaces empty parts by {}.
 func check(f *Frame) (jupyter.Header, error) {
 	switch f.Channel {
 	case Shell, Control, Stdin:
@@ -201,7 +202,7 @@ func check(f *Frame) (jupyter.Header, error) {
 	if len(f.Header) > guestapi.MaxClientHeader || len(f.Parent) > guestapi.MaxWireHeader {
 		return jupyter.Header{}, cellhold.Errorf(cellhold.Invalid, "A header of the message is too large; the limits are %d bytes, and %d bytes for a parent header.", guestapi.MaxClientHeader, guestapi.MaxWireHeader)
 	}
-	f.Header = bytes.Clone(f.Header) // it is kept until the reply, and shares memory with the whole message
+	f.Header = bytes.Clone(f.Header) // the header stays until the reply, and shares memory with the whole message
 	for _, part := range []*json.RawMessage{&f.Header, &f.Parent, &f.Metadata, &f.Content} {
 		text := bytes.TrimSpace(*part)
 		if len(text) == 0 || string(text) == "null" {
@@ -226,7 +227,7 @@ func (f Frame) size() int64 {
 	return int64(n)
 }
 
-// refuse completes a request that the kernel does not get, with an error. The caller must hold mu.
+// refuse answers a request with an error, because the kernel does not get the request. The caller must hold mu.
 func (k *kernel) refuse(r *request, err error) {
 	name, text := "Internal", "The server failed."
 	if e, ok := errors.AsType[*cellhold.Error](err); ok {
@@ -235,7 +236,7 @@ func (k *kernel) refuse(r *request, err error) {
 	k.complete(r, errorReply(name, text))
 }
 
-// complete sends what is missing of the answers to a request, in place of the kernel. The caller must hold mu.
+// complete sends the missing answers to a request in place of the kernel. The caller must hold mu.
 func (k *kernel) complete(r *request, reply map[string]any) {
 	if k.requests[r.id] != r {
 		return
@@ -262,7 +263,7 @@ func errorReply(name, text string) map[string]any {
 	return map[string]any{"status": "error", "ename": name, "evalue": text, "traceback": []string{text}}
 }
 
-// make returns a message of the server. It looks like one of the kernel. The caller must hold mu.
+// make returns a message of the server in the form of a message of the kernel. The caller must hold mu.
 func (k *kernel) make(channel, msgType string, parent json.RawMessage, content any) Frame {
 	text := func(v any) json.RawMessage {
 		b, err := json.Marshal(v)

@@ -25,8 +25,8 @@ type task struct {
 	submitted bool        // the cell is queued; only its acceptance is awaited
 }
 
-// onShell passes a message on, after the client's earlier ones. A message that cannot be passed on yet waits in a list, and
-// not in this call: the client's messages on control and stdin come after it on the same connection.
+// onShell passes on a message after the client's earlier messages. If the message must wait, onShell puts it into a
+// list and returns. The call itself must not wait, because messages on control and stdin follow on the same connection.
 func (c *client) onShell(ctx context.Context, t task) error {
 	c.k.mu.Lock()
 	if c.mustWait(t) {
@@ -50,7 +50,7 @@ func (c *client) onShell(ctx context.Context, t task) error {
 // queue keeps their order. The caller must hold mu.
 func (c *client) mustWait(t task) bool {
 	if c.k.replacing {
-		return true // a client that continues at once would get an error
+		return true // a client that sends a message at once would get an error
 	}
 	if t.cell == nil {
 		return len(c.waiting) > 0
@@ -72,7 +72,7 @@ func (c *client) hold(t task) error {
 	return c.wait(t)
 }
 
-// wait adds a task, and starts the goroutine that does the tasks. The caller must hold mu.
+// wait adds a task, and starts the goroutine that processes the tasks. The caller must hold mu.
 func (c *client) wait(t task) error {
 	c.waiting = append(c.waiting, t)
 	if len(c.waiting) == 1 && !c.k.hub.goRun(c.sendWaiting) {
@@ -88,7 +88,7 @@ func (c *client) forgetWaiting() {
 	c.shrink()
 }
 
-// sendWaiting does the tasks of the client, in order.
+// sendWaiting processes the tasks of the client in order.
 func (c *client) sendWaiting(ctx context.Context) {
 	c.k.mu.Lock()
 	defer c.k.mu.Unlock()
@@ -133,7 +133,8 @@ func (c *client) do(ctx context.Context, t task) error {
 	return nil
 }
 
-// failures returns the cells that have failed, as the client knows, and are not done. The caller must hold mu.
+// failures returns the cells whose end is not recorded, but whose failure the client knows from the reply. The caller
+// must hold mu.
 func (c *client) failures() (list []cellhold.CellID) {
 	for id, r := range c.k.cells {
 		if r.client == c && r.failed {
@@ -143,8 +144,8 @@ func (c *client) failures() (list []cellhold.CellID) {
 	return list
 }
 
-// awaitFailures waits until the cells are done of which the client knows that they failed. The end of such a cell cancels the
-// queue, and the client wants its next cell to run.
+// awaitFailures waits for the recorded ends of the cells that failures returns. The end of such a cell cancels the
+// queue. The client knows of the failure, so its next cell must run.
 func (c *client) awaitFailures(ctx context.Context) {
 	c.k.mu.Lock()
 	failed := c.failures()

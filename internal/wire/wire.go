@@ -2,12 +2,12 @@
 //
 // A client has a name, which it chooses. Its messages reach the kernel in order, and each execute_request becomes a
 // cell of the session. The client gets all messages on iopub, and the answers to its own requests. If it leaves, its
-// messages wait some minutes for it. The package sends messages of its own where a kernel cannot: for cells that never
-// ran, and for kernels that died.
+// messages wait some minutes for it. The package sends messages in place of a kernel for cells that never ran, and for
+// kernels that died.
 //
-// It does not know how clients connect, and does not run cells. All kernels of a session are hostile: package guest
-// has checked the form of their messages. This package bounds them in number and size, and sends a reply only to the
-// client that asked.
+// It does not know how clients connect, and does not run cells. All kernels of a session are hostile: package guest has
+// checked the form of their messages. This package limits the number and the size of these messages. It sends a reply
+// only to the client that sent the request.
 //
 // Lock order: kernel.mu, then Hub.mu and pool.mu.
 package wire
@@ -58,8 +58,8 @@ type Link interface {
 // Sandbox is the live sandbox of the session. Two values are equal if they are the same sandbox.
 type Sandbox interface {
 	OpenLink(ctx context.Context, k cellhold.KernelID) (Link, error)
-	// Run runs f in a goroutine until the sandbox is detached; then f's context ends. It fails if the sandbox is
-	// detached already.
+	// Run runs f in a goroutine. When the sandbox is detached, f's context ends. Run fails if the sandbox is detached
+	// already.
 	Run(f func(ctx context.Context)) error
 }
 
@@ -95,7 +95,7 @@ type Session interface {
 	Restart(ctx context.Context, id cellhold.KernelID) error
 	// Ended reports whether the session has ended.
 	Ended() bool
-	// Go runs f in a goroutine. Its context ends when the session stops, and the session waits for f.
+	// Go runs f in a goroutine. The context of f ends when the session stops, and the session waits for f.
 	Go(f func(ctx context.Context))
 }
 
@@ -112,10 +112,10 @@ type Hub struct {
 	kernels  map[cellhold.KernelID]*kernel
 	watching bool
 	closed   error         // why no client can connect; nil if clients can
-	earlier  []record.Cell // of clients of an earlier server, in order: those that were not done, or ended a short time ago
+	earlier  []record.Cell // of clients of an earlier server, in order: cells that were not done, or ended a short time ago
 }
 
-// New returns the hub of a session. All sessions of an owner share a bound. The caller must call Close.
+// New returns the hub of a session. All sessions of an owner share a limit of memory. The caller must call Close.
 func New(s Session, owner string, log Log, out *slog.Logger) *Hub {
 	return &Hub{s: s, owner: owner, log: log, out: out, kernels: map[cellhold.KernelID]*kernel{}}
 }
@@ -127,9 +127,9 @@ const (
 	openTime = 5 * time.Second
 )
 
-// Connect connects a client to a kernel. An empty name means a client that cannot return. A second connection of the
-// same client replaces the first one, and gets the messages that wait. Connect does not resume a hibernated session. If
-// the agent of the sandbox is too old, the error is Unsupported.
+// Connect connects a client to a kernel. A client with an empty name cannot return. A second connection of a client
+// replaces the first one, and gets the messages that wait. Connect does not resume a hibernated session. If the agent
+// of the sandbox is too old, the error is Unsupported.
 func (h *Hub) Connect(ctx context.Context, id cellhold.KernelID, name string) (*Wire, error) {
 	if len(name) > maxName {
 		return nil, cellhold.Errorf(cellhold.Invalid, "The session_id has %d bytes; the limit is %d bytes.", len(name), maxName)
@@ -157,7 +157,7 @@ func (h *Hub) Connect(ctx context.Context, id cellhold.KernelID, name string) (*
 			w.Close()
 			return nil, err
 		}
-		if err != nil { // a later message opens it
+		if err != nil { // a later message opens the link
 			h.out.Debug("open a wire", "kernel", id, "err", err)
 		}
 	}
@@ -254,8 +254,8 @@ func (h *Hub) goRun(f func(ctx context.Context)) bool {
 	return true
 }
 
-// Close ends all clients. They get what waits for them, and then err, or io.EOF if err is nil: the session has ended. It can
-// be called twice.
+// Close ends all clients. They first get the messages that wait for them, and then err. If err is nil, the session has
+// ended, and they get io.EOF. Close can be called twice.
 func (h *Hub) Close(err error) {
 	err = cmp.Or(err, io.EOF)
 	h.mu.Lock()
@@ -268,7 +268,7 @@ func (h *Hub) Close(err error) {
 	}
 }
 
-// watchPause is the pause after the events could not be read.
+// watchPause is the pause before a retry if the events cannot be read.
 const watchPause = time.Second
 
 // watch passes the ends of cells and the states of kernels to the clients.

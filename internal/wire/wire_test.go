@@ -28,7 +28,7 @@ import (
 type link struct {
 	to     chan guestapi.WireMessage // for the host
 	got    chan guestapi.WireMessage // of the host
-	noted  string                    // msg_id of a message on stdin that is refused
+	noted  string                    // msg_id of a message on stdin that the agent refuses
 	silent bool                      // probes get no answer
 	probes atomic.Int64
 	once   sync.Once
@@ -114,7 +114,7 @@ func (w *world) end() {
 	}
 }
 
-// look calls f with the kernel, while nothing changes it.
+// look waits until all goroutines wait, and calls f with the kernel. It holds the kernel's lock during the call.
 func (w *world) look(f func(k *kernel)) {
 	synctest.Wait()
 	k := w.hub.find("k")
@@ -313,7 +313,7 @@ func dead(cause cellhold.CellStatus) record.Event {
 	return record.NewEvent(cellhold.EventKernelState, "k", "", cellhold.KernelStateContent{State: cellhold.KernelDead, Cause: cause, Detail: "It ended."})
 }
 
-// TestADeathIsReportedOnce: a new sandbox reports the end of the kernels of the last one again.
+// TestADeathIsReportedOnce: a new sandbox reports again that the kernels of the last sandbox ended.
 func TestADeathIsReportedOnce(t *testing.T) {
 	inWorld(t, func(w *world) {
 		c := w.connect("a")
@@ -409,7 +409,7 @@ func TestKernelsAreFlushedAtTheSameTime(t *testing.T) {
 	})
 }
 
-// TestAnAskedRestartIsNoDeath: front ends take the state restarting for a death, and forget their requests then.
+// TestAnAskedRestartIsNoDeath: front ends understand the state restarting as a death, and forget their requests.
 func TestAnAskedRestartIsNoDeath(t *testing.T) {
 	inWorld(t, func(w *world) {
 		c := w.connect("a")

@@ -17,13 +17,13 @@ type sessionConnectCmd struct {
 	File   string             `help:"Path of the connection file. Default: a new file in the runtime folder of Jupyter." placeholder:"PATH"`
 }
 
-// Help is shown below the list of flags.
+// Help returns the text below the list of flags.
 func (sessionConnectCmd) Help() string {
 	return "The command writes a connection file, prints a command that uses it, and runs until Ctrl-C or the end of the session. Then it removes the file. " +
 		"The session continues. Programs of your user can use the file, several at once: jupyter console, jupyter qtconsole, jupyter_client, and others that take a connection file."
 }
 
-// Run connects until a signal comes or the session ends.
+// Run serves the connection file until a signal comes or the session ends.
 func (c *sessionConnectCmd) Run(ctx context.Context, parent *SessionCmd, all *console.Globals, t *console.Terminal) error {
 	remote, err := parent.connect(all.Home)
 	if err != nil {
@@ -66,8 +66,8 @@ func chosen(s cellhold.Session, id cellhold.KernelID) (cellhold.Kernel, error) {
 	return cellhold.Kernel{}, fmt.Errorf("session %s has no kernel %q: its kernels are %s", s.ID, id, kernelStates(s))
 }
 
-// path returns the absolute path of the connection file. Jupyter finds the newest file with a name such as kernel-*.json by
-// itself. The id of the process makes the name a new one.
+// path returns the absolute path of the connection file. By default, Jupyter chooses the newest file with a name such
+// as kernel-*.json. The id of the process makes the name unique.
 func (c *sessionConnectCmd) path(t *console.Terminal) (string, error) {
 	if c.File != "" {
 		return filepath.Abs(c.File)
@@ -79,7 +79,7 @@ func (c *sessionConnectCmd) path(t *console.Terminal) (string, error) {
 	return filepath.Abs(filepath.Join(dir, fmt.Sprintf("kernel-cellhold-%s-%d.json", c.ID, os.Getpid())))
 }
 
-// quoted returns a path as a word of a shell.
+// quoted returns a path with quotes, if a shell needs them.
 func quoted(path string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+@%", r)

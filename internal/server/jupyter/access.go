@@ -13,8 +13,8 @@ func Owns(r *http.Request) bool {
 	return p == "/api" || p == "/tree" || strings.HasPrefix(p, "/api/") || strings.HasPrefix(p, "/kernelspecs/") || strings.HasPrefix(p, "/files/")
 }
 
-// IsLong reports whether the body of a request can be longer than that of other requests. The route refuses such a body
-// itself, with an error that Jupyter's clients can show.
+// IsLong reports whether the body of a request can be longer than the bodies of other requests. The route itself
+// refuses a body that is too long, with an error that Jupyter's clients can show.
 func IsLong(r *http.Request) bool {
 	return r.Method == http.MethodPut && strings.HasPrefix(strings.TrimPrefix(r.URL.Path, Prefix), "/api/contents/")
 }
@@ -55,8 +55,8 @@ func headerTokens(h http.Header) []string {
 // tokenPath begins the paths that contain a token: /jupyter/t/TOKEN/api and so on.
 const tokenPath = Prefix + "/t/"
 
-// ByPath takes the token out of a path, so that no log and no message can have it. If allowed is set, the token is used
-// as the token of the request. The caller must wrap everything else that reads a path.
+// ByPath removes the token from a path, so that no log and no message can have it. If allowed is set, the token becomes
+// the token of the request. The caller must wrap all other handlers that read a path.
 func ByPath(allowed bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		clean := path.Clean(r.URL.Path)
@@ -67,7 +67,7 @@ func ByPath(allowed bool, next http.Handler) http.Handler {
 		}
 		token, rest, _ := strings.Cut(rest, "/")
 		to := url.URL{Scheme: r.URL.Scheme, Host: r.URL.Host, Path: Prefix + "/" + rest, RawQuery: r.URL.RawQuery}
-		if !found { // a path such as /jupyter/t/TOKEN/../..: the cleaned one has no token
+		if !found { // a path such as /jupyter/t/TOKEN/../..: the cleaned path has no token
 			to.Path = clean
 		}
 		inner := *r

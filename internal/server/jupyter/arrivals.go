@@ -12,18 +12,19 @@ import (
 )
 
 const (
-	// copies is the number of copies of an arriving message that are in memory at once: its pieces, and then the whole.
+	// copies is the number of copies of an arriving message in memory: its pieces, and the joined message.
 	copies = 2
-	// growingBytes is the memory of all large messages that arrive. wholeBytes is further memory, for one message of any size.
+	// growingBytes is the memory for all large messages that arrive. wholeBytes is further memory, for one message of
+	// any size.
 	growingBytes = 64 << 20
 	wholeBytes   = copies * maxMessage
 	// shareTime limits each wait of a large message: for its turn, and for memory.
 	shareTime = 5 * time.Minute
 )
 
-// arrivals bounds the large messages that clients send. Each caller has one at a time. Memory is taken as a message grows,
-// so that a message of which little arrives takes little. If this memory is used up, one message after the other is
-// completed in the memory for a whole one. So messages wait for each other, and each of them arrives.
+// arrivals bounds the large messages that clients send. Each caller has one at a time. The memory of a message grows
+// with the part that has arrived. So a slow message takes little memory. If this memory is used up, the messages get
+// the memory for a whole message one after the other. So they wait for each other, and each message arrives.
 type arrivals struct {
 	turns   exclusive.Keys
 	growing *memory.Budget
@@ -39,7 +40,7 @@ type arrival struct {
 	of    *arrivals
 	leave func()        // ends the caller's turn
 	share *memory.Share // grows with the message
-	whole *memory.Share // for a whole message; nil while share suffices
+	whole *memory.Share // for a whole message; nil while share is large enough
 }
 
 // begin waits until no other large message of the caller is in memory. The caller must call end.
@@ -66,8 +67,8 @@ func (a *arrival) grow(ctx context.Context, n int) (err error) {
 	return nil
 }
 
-// read reads the rest of a message after its beginning. It keeps pieces until the end, so that no more than two copies are
-// in memory. abort ends a read of body that takes too long; waits for memory do not count.
+// read reads the rest of a message after its beginning. It joins the pieces only at the end, so that at most two copies
+// are in memory. read calls abort if the reads of body take too long. The waits for memory do not count.
 func (a *arrival) read(ctx context.Context, beginning []byte, body io.Reader, abort func()) ([]byte, error) {
 	pieces, size, left := [][]byte{beginning}, len(beginning), slowStart
 	for {
@@ -98,7 +99,7 @@ func (a *arrival) complete(n int) {
 	}
 }
 
-// end returns the memory, and ends the turn. A nil arrival has none.
+// end returns the memory, and ends the turn. A nil arrival has no memory and no turn.
 func (a *arrival) end() {
 	if a != nil {
 		a.share.Release()

@@ -70,11 +70,11 @@ func TestMessagesWithoutMemoryAreCompletedOneByOne(t *testing.T) {
 			}
 			fill = append(fill, x)
 		}
-		if err := fill[0].grow(t.Context(), maxMessage); err != nil { // it gets the other memory
+		if err := fill[0].grow(t.Context(), maxMessage); err != nil { // this message gets the memory for a whole message
 			t.Fatal(err)
 		}
 		third := begin("c")
-		if err := third.grow(t.Context(), growingBytes/copies/2); err != nil { // the memory that the first one returned
+		if err := third.grow(t.Context(), growingBytes/copies/2); err != nil { // the memory that the first message returned
 			t.Fatal(err)
 		}
 		done := make(chan error, 1)

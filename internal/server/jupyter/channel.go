@@ -26,11 +26,12 @@ import (
 const (
 	// maxMessage is the maximum size of a message of a client, with its table.
 	maxMessage = terms.MaxFrame + 64<<10
-	// small is the size up to which a message needs no share of the server's memory, and is written at once.
+	// small is the size up to which a message needs no share of the server's memory. Such a message is written in one
+	// piece.
 	small = 64 << 10
 	// piece is the size of the pieces in which a larger message is read.
 	piece = 256 << 10
-	// slowStart and slowRate limit the time of a large message of a client, which has memory of all clients.
+	// slowStart and slowRate limit the time in which a large message must arrive, because it takes shared memory.
 	slowStart = 30 * time.Second
 	slowRate  = 128 << 10 // bytes per second
 	// writeTime limits the time of a write to a client, for each small part of a message.
@@ -82,8 +83,8 @@ func (c *channel) serve(ctx context.Context) {
 	c.socket.SetReadLimit(maxMessage)
 	run, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	// The library closes the connection at once when the context of a read or a write ends. Without this second context the
-	// client would not get the reason.
+	// When the context of a read or a write ends, the library closes the connection at once. Without this second
+	// context the client would not get the reason.
 	quiet, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var wg sync.WaitGroup
@@ -93,7 +94,7 @@ func (c *channel) serve(ctx context.Context) {
 	<-run.Done()
 	code, why := closing(ctx, context.Cause(run))
 	c.log.Debug("connection of a Jupyter client ends", "code", int(code), "err", context.Cause(run))
-	_ = c.conn.SetDeadline(time.Now().Add(closeTime)) // Close waits for the end of a frame, however long that takes
+	_ = c.conn.SetDeadline(time.Now().Add(closeTime)) // otherwise Close waits for the end of a frame without a limit
 	_ = c.socket.Close(code, why)                     // fails if the client left
 	stop()
 	wg.Wait()
@@ -173,7 +174,7 @@ func (c *channel) receiveOne(run, quiet context.Context) error {
 	}
 	defer c.begin()()
 	err = c.wire.Send(run, session.Frame(f))
-	if cellhold.KindOf(err) == cellhold.Conflict { // a repeated message: the first one gets the reply
+	if cellhold.KindOf(err) == cellhold.Conflict { // a repeated message: the first copy gets the reply
 		return nil
 	}
 	return err
@@ -255,9 +256,10 @@ func (c *channel) sendOne(quiet context.Context, f framing.Frame) error {
 	return c.writeLarge(ctx, kind, pieces, func() { late.Reset(writeTime) })
 }
 
-// writeLarge writes a message without a second copy of it: the first one is counted while it is in the client's queue. The
-// answers to the client's pings are written between the pieces. It calls progress before each small part: a slow client must
-// not be disconnected, because it would get the same message again.
+// writeLarge writes a message without a second copy. The memory of the first copy is counted while the message is in
+// the client's queue. Between the pieces, the library can answer the client's pings. writeLarge calls progress before
+// each small part, so that a slow client stays connected. After a disconnection, the client would get this message
+// again.
 func (c *channel) writeLarge(ctx context.Context, kind websocket.MessageType, pieces [][]byte, progress func()) error {
 	message, err := c.socket.Writer(ctx, kind)
 	if err != nil {
@@ -287,8 +289,8 @@ func (c *channel) begin() (end func()) {
 	}
 }
 
-// ping finds clients that are gone without a word. The library reads the answer only while receive reads, and between
-// messages. So a ping during a message that takes time says nothing.
+// ping finds clients that are gone without closing their connection. The library reads the answer only while receive
+// reads, and between messages. So if a ping fails during a large message, this does not count.
 func (c *channel) ping(run, quiet context.Context) error {
 	t := time.NewTicker(pingTime)
 	defer t.Stop()

@@ -25,7 +25,7 @@ func (s *Server) channels(w http.ResponseWriter, r *http.Request, caller string)
 	return s.connect(w, r, end{caller: caller, of: of, kernel: k.state.ID, client: r.URL.Query().Get("session_id"), older: s.OlderForm})
 }
 
-// end is the kernel at the end of a WebSocket, and its client.
+// end is the kernel and the client that a WebSocket connects.
 type end struct {
 	caller string
 	of     *session.Session
@@ -73,7 +73,7 @@ func (c *channel) accept(w http.ResponseWriter, r *http.Request, o *websocket.Ac
 	return nil
 }
 
-// hijacker keeps the connection that Accept takes: the library has no deadline for it.
+// hijacker keeps the connection that Accept takes, because the library has no method that sets its deadline.
 type hijacker struct {
 	http.ResponseWriter
 	conn net.Conn
@@ -122,8 +122,8 @@ func names(h http.Header, header, word string) bool {
 	return false
 }
 
-// closing says how a connection ends. Clients of JupyterLab do not reconnect after the codes 1000 and 1001, so the server
-// never sends them.
+// closing returns the code and the text with which a connection ends. Clients of JupyterLab do not reconnect after the
+// codes 1000 and 1001, so the server never sends them.
 func closing(ctx context.Context, err error) (websocket.StatusCode, string) {
 	switch context.Cause(ctx) {
 	case errDrain, exchange.ErrAway:

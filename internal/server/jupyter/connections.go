@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// maxOfKernel is the maximum number of connections to one kernel. A notebook has one.
+	// maxOfKernel is the maximum number of connections to one kernel. A notebook has one connection.
 	maxOfKernel = 16
 	// maxOfCaller is the maximum number of connections of one caller.
 	maxOfCaller = 256
@@ -18,7 +18,7 @@ const (
 // errDrain is the cause with which the contexts of all connections end.
 var errDrain = errors.New("the server is shutting down")
 
-// place is the place of a connection.
+// place says which caller and client have a connection, and to which kernel.
 type place struct {
 	caller, kernel, client string
 }
@@ -47,8 +47,8 @@ func (c *connections) of(kernel string) int {
 	return n
 }
 
-// enter counts a connection. The returned context does not end with ctx: it ends with errDrain at shutdown. The caller must
-// call leave at the end.
+// enter counts a connection. The returned context does not end when ctx ends. At shutdown it ends with errDrain. The
+// caller must call leave at the end.
 func (c *connections) enter(ctx context.Context, at place) (_ context.Context, leave func(), err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -74,8 +74,9 @@ func (c *connections) enter(ctx context.Context, at place) (_ context.Context, l
 	}, nil
 }
 
-// full reports whether there are too many connections for one more. A client that connects again replaces its connection,
-// so one connection of the same client does not count. All others count until they have left. The caller must hold mu.
+// full reports whether the limits allow no further connection. A client that connects again replaces its connection, so
+// one connection of this client does not count. All other connections count until they have ended. The caller must hold
+// mu.
 func (c *connections) full(at place) bool {
 	ofKernel, ofCaller, replaced := 0, 0, false
 	for x := range c.open {

@@ -6,8 +6,8 @@ import (
 	"cellhold/internal/server/jupyter/contents"
 )
 
-// folders returns the folders of the sessions that a caller can see. The name of a folder never changes: it has the first
-// kernelspec and the id of its session.
+// folders returns the folders of the sessions that a caller can see. The name of a folder consists of the first
+// kernelspec and the id of its session. It never changes.
 func (s *Server) folders(ctx context.Context, caller string) []contents.Folder {
 	var list []contents.Folder
 	for _, k := range s.kernels(ctx, caller) { // the kernels of a session follow each other

@@ -12,11 +12,11 @@ import (
 	"cellhold/internal/server/jupyter/framing"
 )
 
-// Gateway clients of jupyter_server cannot read binary messages of the older form. Its proxy decodes each message as UTF-8,
-// and reads no more messages after an error. Its client for nbclient ends at such a message. In the other direction, the
-// proxy sends a binary message of a browser as one of text.
+// jupyter_server has two gateway clients: a proxy, and a client for nbclient. They cannot read binary messages of the
+// older form. The proxy decodes each message as UTF-8, and reads no more messages after an error. The client for
+// nbclient ends at such a message. In the other direction, the proxy sends a binary message of a browser as text.
 //
-// So these clients get messages without buffers.
+// So the server removes the buffers from messages for these clients.
 
 // byPath marks a request whose token was in its path.
 type byPath struct{}
@@ -24,14 +24,14 @@ type byPath struct{}
 // marked returns a context of a request whose token was in its path.
 func marked(ctx context.Context) context.Context { return context.WithValue(ctx, byPath{}, true) }
 
-// isGateway reports whether a request is of a gateway client of jupyter_server. The proxy has the name of its library. The
-// client for nbclient sends no name and no token, so its token is in the path.
+// isGateway reports whether a request comes from a gateway client of jupyter_server. The user agent of the proxy is the
+// name of its library. The client for nbclient sends no user agent and no token, so its token is in the path.
 func isGateway(r *http.Request) bool {
 	agent := r.UserAgent()
 	return strings.Contains(agent, "Tornado/") || agent == "" && r.Context().Value(byPath{}) != nil
 }
 
-// maxRewritten is the limit of a content that is written again without the places of its buffers.
+// maxRewritten is the maximum size of a content from which withoutBuffers removes the places of its buffers.
 const maxRewritten = 1 << 20
 
 // withoutBuffers returns a message without its buffers. Widgets could not use a message with the places of missing buffers.
@@ -60,7 +60,7 @@ func noteOf(f framing.Frame) (framing.Frame, error) {
 	var of struct {
 		Session string `json:"session"`
 	}
-	_ = json.Unmarshal(f.Header, &of) // package wire has checked it
+	_ = json.Unmarshal(f.Header, &of) // package wire has checked the header
 	header, err := json.Marshal(map[string]string{"msg_id": rand.Text(), "msg_type": "stream", "session": of.Session, "username": "kernel",
 		"date": timeText(time.Now()), "version": "5.3"})
 	if err != nil {
@@ -70,14 +70,14 @@ func noteOf(f framing.Frame) (framing.Frame, error) {
 	return framing.Frame{Channel: "iopub", Header: header, Parent: f.Parent, Content: content}, err
 }
 
-// sendText sends a message of the kernel to a gateway client. The first message without its buffers in answer to a request
-// has a note before it.
+// sendText sends a message of the kernel to a gateway client. If messages for one request lose their buffers, a note
+// comes before the first of them.
 func (c *channel) sendText(quiet context.Context, f framing.Frame) error {
 	if len(f.Buffers) == 0 {
 		return c.sendOne(quiet, f)
 	}
 	if !bytes.Equal(c.noted, f.Parent) {
-		c.noted = bytes.Clone(f.Parent) // it shares memory with the whole message
+		c.noted = bytes.Clone(f.Parent) // the header shares memory with the whole message
 		note, err := noteOf(f)
 		if err == nil {
 			err = c.sendOne(quiet, note)

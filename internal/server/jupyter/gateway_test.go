@@ -62,7 +62,7 @@ func TestAGatewayClientGetsMessagesWithoutBuffersAndOneNote(t *testing.T) {
 	}
 }
 
-// TestABinaryMessageOfAGatewayClientCanBeText: the proxy of jupyter_server does not pass the kind of a message on.
+// TestABinaryMessageOfAGatewayClientCanBeText: the proxy of jupyter_server does not pass on the kind of a message.
 func TestABinaryMessageOfAGatewayClientCanBeText(t *testing.T) {
 	pieces, _, err := framing.EncodeLegacy(framing.Frame(widget))
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 // version is the version of jupyter_server that the routes behave like. Clients choose features by it.
 const version = "2.21.1"
 
-// Prefix is the second place of the routes, for clients that accept a path. The first place is the root.
+// Prefix is the path of the routes for clients that accept a path. The routes are at the root too.
 const Prefix = "/jupyter"
 
 // Mux registers routes, such as "GET /path".
@@ -86,7 +86,7 @@ func Register(m Mux, o Options) *Server {
 	for method, h := range map[string]handler{
 		http.MethodGet: s.contents.Get, http.MethodPut: s.contents.Put, http.MethodPost: s.contents.Post, http.MethodPatch: s.contents.Patch, http.MethodDelete: s.contents.Delete,
 	} {
-		s.mount(m, method+" /api/contents", s.called(h)) // without it, the root would be another route
+		s.mount(m, method+" /api/contents", s.called(h)) // without this route, the root of the contents would be another route
 		s.mount(m, method+" /api/contents/{path...}", s.called(h))
 	}
 	s.mount(m, "GET /files/{path...}", s.called(s.contents.Download))

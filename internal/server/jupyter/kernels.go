@@ -23,8 +23,8 @@ type kernel struct {
 	state cellhold.Kernel
 }
 
-// uuidOf returns the id of a kernel for Jupyter's clients, which expect a UUID. It belongs to the session and the kernel,
-// so it survives restarts and hibernation.
+// uuidOf returns the id of a kernel for Jupyter's clients, which expect a UUID. The id is computed from the ids of the
+// session and the kernel, so it survives restarts and hibernation.
 func uuidOf(s cellhold.SessionID, k cellhold.KernelID) string {
 	sum := sha256.Sum256([]byte("cellhold jupyter kernel\x00" + string(s) + "\x00" + string(k)))
 	sum[6], sum[8] = sum[6]&0x0f|0x80, sum[8]&0x3f|0x80 // version 8: the bits have no further meaning
@@ -35,10 +35,10 @@ func uuidOf(s cellhold.SessionID, k cellhold.KernelID) string {
 // because a client can offer to shut down all kernels that it sees.
 const noteName = "jupyter"
 
-// kernels returns the kernels that a caller can see. Kernels of a hibernated session are among them: clients forget a
-// kernel that is missing.
+// kernels returns the kernels that a caller can see. The result includes kernels of hibernated sessions, because
+// clients forget a kernel that is missing.
 func (s *Server) kernels(ctx context.Context, caller string) []kernel {
-	offers, _, _ := s.offers() // without them, kernels have the names of their kernelspecs
+	offers, _, _ := s.offers() // without offers, kernels have the names of their kernelspecs
 	list := []kernel{}
 	for _, info := range s.Sessions.List(caller) {
 		_, shown := info.Meta[noteName]
@@ -109,7 +109,7 @@ func (s *Server) getKernel(w http.ResponseWriter, r *http.Request, caller string
 	return nil
 }
 
-// newKernel is the body of a request for a kernel. The other fields of clients have no meaning here: the directory is on
+// newKernel is the body of a request for a kernel. The server ignores the other fields of clients. The directory is on
 // the client's machine, and the server chooses the id.
 type newKernel struct {
 	Name string            `json:"name"`
@@ -147,8 +147,8 @@ func (s *Server) start(ctx context.Context, caller string, q newKernel, note str
 	return kernel{id: uuidOf(info.ID, info.Kernels[0].ID), name: o.name, info: info, state: info.Kernels[0]}, nil
 }
 
-// kernelEnv returns the variables that a kernel gets: those that clients send for the kernel. The others, and the
-// directory, are those of the client's machine.
+// kernelEnv returns the variables that a kernel gets: the variables that a client sends for the kernel. Other
+// variables, and the directory, belong to the client's machine.
 func kernelEnv(env map[string]string) map[string]string {
 	mine := map[string]string{}
 	for name, value := range env {
@@ -173,7 +173,7 @@ func (s *Server) deleteKernel(w http.ResponseWriter, r *http.Request, caller str
 	return nil
 }
 
-// shutDown ends a kernel. With its first kernel a session ends.
+// shutDown ends a kernel. If it is the first kernel of its session, the session ends.
 func shutDown(ctx context.Context, of *session.Session, k kernel) error {
 	if k.state.ID != k.info.Kernels[0].ID {
 		return of.RemoveKernel(ctx, k.state.ID)

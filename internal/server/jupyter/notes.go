@@ -21,7 +21,8 @@ type note struct {
 	Type   string            `json:"type"`
 }
 
-// parseNotes reads the notes of a session. A caller can write any text there: another text means no notes.
+// parseNotes reads the notes of a session. A caller can write any text there. If the text is not a list of notes, the
+// session has no notes.
 func parseNotes(text string) []note {
 	var list []note
 	if json.Unmarshal([]byte(text), &list) != nil {
@@ -37,7 +38,7 @@ func formatNotes(list []note) (string, error) {
 	}
 	var b strings.Builder
 	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false) // six bytes for each & of a path
+	e.SetEscapeHTML(false) // otherwise each & of a path takes six bytes
 	if err := e.Encode(list); err != nil {
 		return "", err
 	}
@@ -56,7 +57,8 @@ func (n note) title() string {
 	return *n.Name
 }
 
-// rename sets the name of a session of Jupyter. The metadata has little space, so it does not have a name that the path has.
+// rename sets the name of a session of Jupyter. The metadata has little space. So the note stores no name that is the
+// last part of its path.
 func (n *note) rename(name string) {
 	if n.Name = &name; name == path.Base(n.Path) {
 		n.Name = nil

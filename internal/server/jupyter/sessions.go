@@ -129,7 +129,7 @@ func (s *Server) startSession(w http.ResponseWriter, r *http.Request, caller str
 	return nil
 }
 
-// openSession returns the session of a path, and creates it if there is none.
+// openSession returns the session of a path. If there is no such session, it creates one.
 func (s *Server) openSession(ctx context.Context, caller string, q sessionRequest) (entry, error) {
 	for _, e := range s.entries(ctx, caller) {
 		if e.Path == q.Path {
@@ -154,7 +154,7 @@ func newUUID() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-// startFor starts a kernel for a note. Clients know an unknown kernelspec by its status.
+// startFor starts a kernel for a note. The status of an unknown kernelspec is 501, because clients expect this status.
 func (s *Server) startFor(ctx context.Context, caller string, q newKernel, n note) (entry, error) {
 	_, err := s.find(q.Name)
 	if cellhold.KindOf(err) == cellhold.NotFound {
@@ -237,7 +237,8 @@ func (s *Server) move(ctx context.Context, caller string, e entry, n note, q ses
 	return to, s.leave(ctx, caller, e)
 }
 
-// leave removes a note, and ends its kernel if no other note uses it. No note is added at the same time.
+// leave removes a note, and ends its kernel if no other note uses the kernel. No other call can add a note at this
+// time.
 func (s *Server) leave(ctx context.Context, caller string, e entry) error {
 	done, err := s.binding.Hold(ctx, e.kernel.id)
 	if err != nil {
@@ -257,7 +258,7 @@ func (s *Server) leave(ctx context.Context, caller string, e entry) error {
 	return change(ctx, of, func(list []note) []note { return drop(list, e.note.ID) })
 }
 
-// deleteSession removes a session, and ends its kernel if no other session uses it.
+// deleteSession removes a session, and ends its kernel if no other session uses the kernel.
 func (s *Server) deleteSession(w http.ResponseWriter, r *http.Request, caller string) error {
 	e, err := s.entry(r, caller)
 	if err != nil {

@@ -50,7 +50,7 @@ type offer struct {
 	spec     specs.Spec
 }
 
-// offers returns what clients can choose, and the name of the default.
+// offers returns the kernelspecs that clients can choose, and the name of the default.
 func (s *Server) offers() (list []offer, standard string, err error) {
 	templates := s.Sessions.Templates()
 	if len(templates) == 0 {
@@ -101,7 +101,7 @@ func (s *Server) find(name string) (offer, error) {
 	return offer{}, cellhold.Errorf(cellhold.NotFound, "No such kernel named %.100q. GET /api/kernelspecs lists the names.", name)
 }
 
-// nameOf returns the name of the offer that a kernel was started with.
+// nameOf returns the name of the offer that a client chose for a kernel.
 func nameOf(list []offer, info cellhold.Session, k cellhold.Kernel) string {
 	for _, o := range list {
 		if o.template == info.Template && o.spec.Name == k.Spec {
@@ -187,7 +187,7 @@ func (s *Server) getLogo(w http.ResponseWriter, r *http.Request, _ string) error
 		kind = "image/svg+xml"
 	}
 	w.Header().Set("Content-Type", kind)
-	if len(s.Origins) > 0 { // their pages show it in an element, which sends no origin
+	if len(s.Origins) > 0 { // their pages show the logo in an element, which sends no origin
 		w.Header().Set("Cross-Origin-Resource-Policy", "cross-origin")
 	}
 	_, _ = w.Write(logo) // fails only if the client left

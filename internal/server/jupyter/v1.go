@@ -24,8 +24,8 @@ type channelsOutput struct {
 	Body func(huma.Context)
 }
 
-// RegisterV1 registers the route of /v1. Its callers are found by the guard, as those of all routes of /v1. tag is the tag
-// of the route in the document; prepare adds the limits and the error answer that all operations have.
+// RegisterV1 registers the route of /v1. The guard finds its callers, as for all routes of /v1. tag is the tag of the
+// route in the OpenAPI document. prepare adds the limits and the error answer that all operations have.
 func (s *Server) RegisterV1(api huma.API, tag string, prepare func(*huma.Operation)) {
 	op := huma.Operation{
 		OperationID: "connect-kernel", Method: http.MethodGet, Path: channelsPath, Tags: []string{tag},
@@ -36,10 +36,11 @@ func (s *Server) RegisterV1(api huma.API, tag string, prepare func(*huma.Operati
 	}
 	prepare(&op)
 	huma.Register(api, op, s.v1Channels)
-	delete(api.OpenAPI().Paths[channelsPath].Get.Responses, "200") // huma adds it
+	delete(api.OpenAPI().Paths[channelsPath].Get.Responses, "200") // huma adds this response
 }
 
-// v1Channels reaches all sessions of the caller. Jupyter's own route reaches only those that Jupyter's clients see.
+// v1Channels serves kernels of all sessions of the caller. Jupyter's own route serves only the kernels that Jupyter's
+// clients see.
 func (s *Server) v1Channels(ctx context.Context, in *channelsInput) (*channelsOutput, error) {
 	caller := exchange.Caller(ctx)
 	of, err := s.Sessions.Session(ctx, caller, in.ID)
