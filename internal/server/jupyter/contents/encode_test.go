@@ -50,7 +50,7 @@ func TestAContentInPiecesIsTheSameJSON(t *testing.T) {
 	}
 }
 
-// ignored is an answer that nobody reads.
+// ignored is an answer without a reader.
 type ignored struct{}
 
 func (ignored) Header() http.Header         { return http.Header{} }
