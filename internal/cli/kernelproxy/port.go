@@ -34,7 +34,7 @@ const (
 	maxTopics = 64
 	// handshakeTime limits the handshake of a program.
 	handshakeTime = 10 * time.Second
-	// joinTime is how long a new connection can delay the messages of programs.
+	// joinTime is how long new connections can delay a request of a program.
 	joinTime = time.Second
 	// maxWaiting is the limit of bytes that wait for a program that does not read. One message of any size can wait.
 	maxWaiting = 16 << 20
@@ -50,12 +50,13 @@ const (
 type port struct {
 	name     string
 	listener net.Listener
+	own      func(ctx context.Context, nc net.Conn) bool // isOwn, except in tests
 
 	mu      sync.Mutex
 	closed  bool
 	opened  int              // connections, also during the handshake
 	peers   map[string]*peer // by identity
-	joining int              // connections that are not ready yet
+	joining int              // connections of this user that are not ready yet
 	settled chan struct{}    // closed when joining is 0 again
 }
 
@@ -72,7 +73,7 @@ func listen(ctx context.Context, name string) (*port, error) {
 	if err != nil {
 		return nil, fmt.Errorf("socket %s: %w", name, err)
 	}
-	return &port{name: name, listener: l, peers: map[string]*peer{}}, nil
+	return &port{name: name, listener: l, own: isOwn, peers: map[string]*peer{}}, nil
 }
 
 // number returns the number of the TCP port.
@@ -94,32 +95,38 @@ func (p *port) serve(ctx context.Context, take func(identity string, frames [][]
 			}
 			continue
 		}
-		joined, ok := p.enter()
-		if !ok {
+		if !p.enter() {
 			nc.Close()
 			continue
 		}
 		peers.Go(func() {
 			defer p.leave()
-			defer joined()
-			if !isOwn(ctx, nc) {
+			if !p.own(ctx, nc) {
 				nc.Close()
 				return
 			}
+			joined := p.join() // not before: other users must not delay requests
+			defer joined()
 			p.talk(ctx, nc, joined, take)
 		})
 	}
 }
 
-// enter counts a connection. ok is false if there are too many. The connection is joining until it calls joined, or for
-// joinTime.
-func (p *port) enter() (joined func(), ok bool) {
+// enter counts a connection. It returns false if there are too many.
+func (p *port) enter() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed || p.opened >= maxPeers {
-		return nil, false
+		return false
 	}
 	p.opened++
+	return true
+}
+
+// join delays requests until joined is called, or for joinTime.
+func (p *port) join() (joined func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.joining++; p.joining == 1 {
 		p.settled = make(chan struct{})
 	}
@@ -134,11 +141,12 @@ func (p *port) enter() (joined func(), ok bool) {
 	return func() {
 		late.Stop()
 		done()
-	}, true
+	}
 }
 
-// settle waits while connections are joining. A program connects to all sockets, and sends its first request before its
-// subscription has arrived. It would then wait for outputs that it cannot get.
+// settle waits while connections are joining, at most joinTime: without a limit, connections that overlap could stop all
+// requests. A program connects to all sockets, and sends its first request before its subscription has arrived. It would
+// then wait for outputs that it cannot get.
 func (p *port) settle(ctx context.Context) {
 	p.mu.Lock()
 	settled, wait := p.settled, p.joining > 0
@@ -146,8 +154,11 @@ func (p *port) settle(ctx context.Context) {
 	if !wait {
 		return
 	}
+	late := time.NewTimer(joinTime)
+	defer late.Stop()
 	select {
 	case <-settled:
+	case <-late.C:
 	case <-ctx.Done():
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"cellhold"
 	"cellhold/internal/attachment"
 	"cellhold/internal/exclusive"
-	"cellhold/internal/memory"
 	"cellhold/internal/server/exchange"
 	"cellhold/internal/session"
 )
@@ -25,15 +24,13 @@ const (
 	maxEntries = 10_000
 	maxPaths   = 4 << 20
 	// listing is the number of bytes for which a listing takes memory.
-	listing = 1 << 20
+	listing = 2 << 20
+	// spare is how many bytes a file can grow before it is opened.
+	spare = 64 << 10
 	// maxLinks is the maximum number of symbolic links in a listing whose targets are looked up.
 	maxLinks = 200
 	// pageSize is the number of entries that one request to the sandbox returns.
 	pageSize = 1000
-	// budget is the memory in bytes for all documents that are read or written now, and factor the memory of a document for
-	// each of its bytes: the file, its JSON, and the copies of conversions.
-	budget = 256 << 20
-	factor = 8
 )
 
 // Folder is the folder of one session.
@@ -56,13 +53,13 @@ type Options struct {
 // Server answers requests for files. The caller must call Close at the end.
 type Server struct {
 	Options
-	memory  *memory.Budget
+	shares  *shares
 	naming  exclusive.Keys // by session and directory: two new files must get two names
 	uploads uploads
 }
 
 // New returns a server.
-func New(o Options) *Server { return &Server{Options: o, memory: memory.New(budget)} }
+func New(o Options) *Server { return &Server{Options: o, shares: newShares()} }
 
 // Close ends all uploads in parts and waits for them.
 func (s *Server) Close() { s.uploads.close() }
@@ -80,7 +77,8 @@ func (s *Server) folder(ctx context.Context, caller string, p place) (Folder, er
 // entered is the sandbox of a place, for the duration of one request.
 type entered struct {
 	*attachment.Attachment
-	id cellhold.SessionID
+	id     cellhold.SessionID
+	caller string
 }
 
 // within runs f with the sandbox of a place. It resumes a hibernated session.
@@ -98,20 +96,10 @@ func (s *Server) within(ctx context.Context, caller string, p place, f func(ente
 		return err
 	}
 	defer leave()
-	return f(entered{a, folder.ID})
+	return f(entered{a, folder.ID, caller})
 }
 
-// hold takes memory for a document of n bytes.
-func (s *Server) hold(ctx context.Context, n int64) (release func(), err error) {
-	share, err := s.memory.Take(ctx, factor*n)
-	if err != nil {
-		return nil, err
-	}
-	return share.Release, nil
-}
-
-// write answers with a model. The client must read it at a minimum rate, because it holds memory.
+// write answers with checkpoints.
 func write(w http.ResponseWriter, status int, body any) {
-	defer exchange.Steady(w)()
 	exchange.WriteJSON(w, status, "application/json", body)
 }

@@ -78,9 +78,12 @@ func nameOf(d document) newName {
 // copied is the part of a name that earlier copies have.
 var copied = lazy.Regexp(`-Copy\d*\.`)
 
-// copyOf returns the name of a copy, as Jupyter Server chooses it.
+// copyOf returns the name of a copy, as Jupyter Server chooses it. A name that would be hidden without the part of earlier
+// copies keeps it: clients could not see the copy, and ".." is another directory.
 func copyOf(name string) newName {
-	name = copied().ReplaceAllLiteralString(name, ".")
+	if short := copied().ReplaceAllLiteralString(name, "."); !strings.HasPrefix(short, ".") {
+		name = short
+	}
 	first, end, found := strings.Cut(name, ".")
 	if strings.HasSuffix(name, ".ipynb") {
 		first, end = strings.TrimSuffix(name, ".ipynb"), "ipynb"

@@ -1,9 +1,9 @@
 package contents
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"io"
@@ -70,7 +70,7 @@ func (s *Server) Get(w http.ResponseWriter, r *http.Request, caller string) erro
 // root answers with the folders of the caller's sessions. It resumes no session.
 func (s *Server) root(w http.ResponseWriter, r *http.Request, caller string, q query) error {
 	m := model{Type: typeDirectory}
-	list := []model{}
+	list := entries{}
 	var oldest, newest Folder
 	for i, f := range s.Folders(r.Context(), caller) {
 		list = append(list, folderModel(place{folder: f.Name}, f))
@@ -85,7 +85,7 @@ func (s *Server) root(w http.ResponseWriter, r *http.Request, caller string, q q
 	if q.content {
 		m.setContent(formatJSON, list)
 	}
-	write(w, http.StatusOK, m)
+	writeModel(w, http.StatusOK, m)
 	return nil
 }
 
@@ -95,7 +95,7 @@ func (s *Server) getFolder(w http.ResponseWriter, r *http.Request, caller string
 	if err != nil {
 		return err
 	}
-	write(w, http.StatusOK, folderModel(p, f))
+	writeModel(w, http.StatusOK, folderModel(p, f))
 	return nil
 }
 
@@ -123,20 +123,19 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, a entered, p place,
 
 // getDirectory answers with a directory.
 func (s *Server) getDirectory(w http.ResponseWriter, r *http.Request, a entered, p place, q query, m model) error {
-	if q.content {
-		release, err := s.hold(r.Context(), listing)
-		if err != nil {
-			return err
-		}
-		defer release()
+	if !q.content {
+		writeModel(w, http.StatusOK, m)
+		return nil
+	}
+	return s.hold(r, a.caller, listing, func(r *http.Request) error {
 		list, err := list(r.Context(), a, p)
 		if err != nil {
 			return err
 		}
 		m.setContent(formatJSON, list)
-	}
-	write(w, http.StatusOK, m)
-	return nil
+		writeModel(w, http.StatusOK, m)
+		return nil
+	})
 }
 
 // stat returns the attributes of a file or a directory, or of the target of a link.
@@ -154,33 +153,31 @@ func stat(ctx context.Context, a entered, p place) (cellhold.FileInfo, error) {
 // getFile answers with a file. It reads the file only if the client needs the content or the hash.
 func (s *Server) getFile(w http.ResponseWriter, r *http.Request, a entered, p place, q query, f cellhold.FileInfo, m model) error {
 	if !q.content && (!q.hash || f.Size > maxDocument) {
-		write(w, http.StatusOK, m)
+		writeModel(w, http.StatusOK, m)
 		return nil
 	}
 	if f.Size > maxDocument {
 		return tooLarge("%.400s has %d bytes; the limit of this API is %d bytes. Download it from /files/%s.", p, f.Size, maxDocument, cellhold.EscapePath(p.String()))
 	}
-	release, err := s.hold(r.Context(), f.Size)
-	if err != nil {
-		return err
-	}
-	defer release()
-	content, err := read(r.Context(), a, p)
-	if err != nil {
-		return err
-	}
-	size := int64(len(content))
-	m.Size = &size
-	if q.hash {
-		m.setHash(hashOf(content))
-	}
-	if q.content {
-		if err := m.fill(p, q.format, content); err != nil {
+	held := min(f.Size+spare, maxDocument)
+	return s.hold(r, a.caller, held, func(r *http.Request) error {
+		content, err := read(r.Context(), a, p, held)
+		if err != nil {
 			return err
 		}
-	}
-	write(w, http.StatusOK, m)
-	return nil
+		size := int64(len(content))
+		m.Size = &size
+		if q.hash {
+			m.setHash(hashOf(content))
+		}
+		if q.content {
+			if err := s.fill(r.Context(), &m, p, q.format, content); err != nil {
+				return err
+			}
+		}
+		writeModel(w, http.StatusOK, m)
+		return nil
+	})
 }
 
 func hashOf(content []byte) string {
@@ -189,13 +186,16 @@ func hashOf(content []byte) string {
 }
 
 // fill sets the content of a model.
-func (m *model) fill(p place, format string, content []byte) error {
+func (s *Server) fill(ctx context.Context, m *model, p place, format string, content []byte) error {
 	if m.Type == typeNotebook {
-		joined, err := notebook.Joined(content)
+		joined, err := s.shares.converted(ctx, len(content), func() ([]byte, error) {
+			joined, err := notebook.Joined(content)
+			return joined, unreadable(p, err)
+		})
 		if err != nil {
-			return unreadable(p, err)
+			return err
 		}
-		m.setContent(formatJSON, json.RawMessage(joined))
+		m.setContent(formatJSON, compact(joined))
 		return nil
 	}
 	isText := utf8.Valid(content)
@@ -206,11 +206,15 @@ func (m *model) fill(p place, format string, content []byte) error {
 		if !json.Valid(content) {
 			return &Fault{Reason: "bad format", Err: cellhold.Errorf(cellhold.Invalid, "%.400s is not JSON", p)}
 		}
-		m.setContent(formatJSON, json.RawMessage(content))
+		short := bytes.NewBuffer(make([]byte, 0, len(content)))
+		if err := json.Compact(short, content); err != nil {
+			return err
+		}
+		m.setContent(formatJSON, compact(short.Bytes()))
 	case format == formatBase64 || !isText:
-		m.setContent(formatBase64, base64.StdEncoding.EncodeToString(content))
+		m.setContent(formatBase64, binary(content))
 	default:
-		m.setContent(formatText, string(content))
+		m.setContent(formatText, text(content))
 	}
 	m.setMimeType()
 	return nil
@@ -229,30 +233,28 @@ func open(ctx context.Context, a entered, p place) (cellhold.FileInfo, io.ReadCl
 	return f, content, err
 }
 
-// read reads a whole file. Code in the sandbox can have changed it, so the limit is checked again.
-func read(ctx context.Context, a entered, p place) ([]byte, error) {
+// read reads a whole file for which the request has the memory of held bytes. Code in the sandbox can have replaced it.
+func read(ctx context.Context, a entered, p place, held int64) ([]byte, error) {
 	f, body, err := open(ctx, a, p)
 	if err != nil {
 		return nil, err
 	}
 	defer body.Close()
-	if f.Size > maxDocument {
-		return nil, tooLarge("%.400s has %d bytes; the limit of this API is %d bytes. Download it from /files/%s.", p, f.Size, maxDocument, cellhold.EscapePath(p.String()))
+	if f.Size > held {
+		return nil, cellhold.Errorf(cellhold.Conflict, "%.400s grew to %d bytes before it was read: try again.", p, f.Size)
 	}
-	content, err := io.ReadAll(io.LimitReader(body, maxDocument+1))
-	if err != nil {
-		return nil, err
+	content := make([]byte, f.Size)
+	_, err = io.ReadFull(body, content)
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		err = cellhold.Wrap(cellhold.Conflict, err, "%.400s became shorter while it was read: try again.", p)
 	}
-	if len(content) > maxDocument {
-		return nil, cellhold.Errorf(cellhold.Conflict, "%.400s grows while it is read. Try again.", p)
-	}
-	return content, nil
+	return content, err
 }
 
 // list returns the models of a directory's content. It leaves out what Jupyter Server leaves out: hidden files, links that
 // lead nowhere, devices, and names that are not UTF-8.
-func list(ctx context.Context, a entered, p place) ([]model, error) {
-	models := []model{}
+func list(ctx context.Context, a entered, p place) (entries, error) {
+	models := entries{}
 	links, seen, paths, after := 0, 0, 0, ""
 	for {
 		page, more, err := a.ListDir(ctx, p.guest(), after, pageSize)

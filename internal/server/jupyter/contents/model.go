@@ -33,10 +33,10 @@ type model struct {
 	LastModified  string  `json:"last_modified"`
 	MimeType      *string `json:"mimetype"`
 	Format        *string `json:"format"`
-	Content       any     `json:"content"`
 	Size          *int64  `json:"size"`
 	Hash          *string `json:"hash"`
 	HashAlgorithm *string `json:"hash_algorithm"`
+	Content       content `json:"content"` // the last field: see write
 }
 
 // timeText writes a time as Jupyter Server does.
@@ -68,7 +68,7 @@ func folderModel(p place, f Folder) model {
 }
 
 // setContent sets the content of a model.
-func (m *model) setContent(format string, content any) { m.Format, m.Content = &format, content }
+func (m *model) setContent(format string, c content) { m.Format, m.Content = &format, c }
 
 // setHash sets the hash of a model: SHA-256 in hexadecimal.
 func (m *model) setHash(sum string) {

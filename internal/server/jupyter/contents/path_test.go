@@ -61,6 +61,7 @@ func TestACopyHasTheNameThatJupyterGivesIt(t *testing.T) {
 	for name, want := range map[string][2]string{
 		"a.txt": {"a.txt", "a-Copy1.txt"}, "a-Copy3.txt": {"a.txt", "a-Copy1.txt"}, "a.tar.gz": {"a.tar.gz", "a-Copy1.tar.gz"},
 		"a.b.ipynb": {"a.b.ipynb", "a.b-Copy1.ipynb"}, "noext": {"noext", "noext-Copy1"},
+		"-Copy1.txt": {"-Copy1.txt", "-Copy1-Copy1.txt"}, "-Copy.ipynb": {"-Copy.ipynb", "-Copy-Copy1.ipynb"}, "-Copy.-Copy.": {"-Copy.-Copy.", "-Copy-Copy1.-Copy."}, // never a hidden name
 	} {
 		if n := copyOf(name); n.number(0) != want[0] || n.number(1) != want[1] {
 			t.Errorf("%s: got %s and %s, want %v", name, n.number(0), n.number(1), want)

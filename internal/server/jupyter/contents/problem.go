@@ -44,8 +44,11 @@ func noSpace(err error) error {
 	return err
 }
 
-// unreadable explains why a file is no notebook.
+// unreadable explains why a file is no notebook. It returns nil for nil.
 func unreadable(p place, err error) error {
+	if err == nil {
+		return nil
+	}
 	f := &Fault{Reason: "bad notebook", Err: cellhold.Wrap(cellhold.Invalid, err, "Unreadable Notebook: %.400s: %s", p, messageOf(err))}
 	if cellhold.KindOf(err) == cellhold.Exhausted {
 		f.Status = http.StatusRequestEntityTooLarge

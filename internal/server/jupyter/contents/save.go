@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
+	"unicode/utf8"
 
 	"cellhold"
 	"cellhold/internal/notebook"
@@ -33,23 +34,22 @@ func (s *Server) Put(w http.ResponseWriter, r *http.Request, caller string) erro
 	if err := decode(r, &d); err != nil {
 		return err
 	}
-	release, err := s.hold(r.Context(), int64(len(d.Content)))
-	if err != nil {
-		return err
-	}
-	defer release()
 	if d.CopyFrom != "" {
 		return cellhold.Errorf(cellhold.Invalid, "Cannot copy with PUT, only POST")
 	}
 	return s.within(r.Context(), caller, p, func(a entered) error {
-		switch {
-		case d.Chunk != nil:
-			return s.putPart(w, r, a, p, d)
-		case d.Type == typeDirectory:
-			return s.putDirectory(w, r, a, p)
-		}
-		return s.putFile(w, r, a, p, d)
+		return s.hold(r, caller, int64(len(d.Content)), func(r *http.Request) error { return s.put(w, r, a, p, d) })
 	})
+}
+
+func (s *Server) put(w http.ResponseWriter, r *http.Request, a entered, p place, d document) error {
+	switch {
+	case d.Chunk != nil:
+		return s.putPart(w, r, a, p, d)
+	case d.Type == typeDirectory:
+		return s.putDirectory(w, r, a, p)
+	}
+	return s.putFile(w, r, a, p, d)
 }
 
 func (s *Server) putDirectory(w http.ResponseWriter, r *http.Request, a entered, p place) error {
@@ -62,7 +62,7 @@ func (s *Server) putDirectory(w http.ResponseWriter, r *http.Request, a entered,
 }
 
 func (s *Server) putFile(w http.ResponseWriter, r *http.Request, a entered, p place, d document) error {
-	content, err := d.bytes(p)
+	content, err := s.bytes(r.Context(), d, p)
 	if err != nil {
 		return err
 	}
@@ -113,18 +113,19 @@ func (d document) kind() string {
 }
 
 // bytes returns the content of the file.
-func (d document) bytes(p place) ([]byte, error) {
+func (s *Server) bytes(ctx context.Context, d document, p place) ([]byte, error) {
 	switch {
 	case d.Type == "":
 		return nil, cellhold.Errorf(cellhold.Invalid, "No file type provided")
 	case len(d.Content) == 0 || string(d.Content) == "null":
 		return nil, cellhold.Errorf(cellhold.Invalid, "No file content provided")
 	case d.Type == typeNotebook:
-		file, err := notebook.Written(d.Content)
-		if err != nil {
-			return nil, unreadable(p, err)
-		}
-		return file, nil
+		return s.shares.converted(ctx, len(d.Content), func() ([]byte, error) {
+			file, err := notebook.Written(d.Content)
+			return file, unreadable(p, err)
+		})
+	case !utf8.Valid(d.Content): // each wrong byte would become three bytes
+		return nil, cellhold.Errorf(cellhold.Invalid, "The content of a file must be UTF-8: send other bytes with the format base64.")
 	}
 	var text string
 	if err := json.Unmarshal(d.Content, &text); err != nil {
@@ -156,7 +157,7 @@ const apiPath = "/api/contents/"
 // answer answers with the model of a file that was written, and with its URL.
 func answer(w http.ResponseWriter, r *http.Request, status int, m model) {
 	w.Header().Set("Location", location(r, m.Path))
-	write(w, status, m)
+	writeModel(w, status, m)
 }
 
 // location returns the URL of a path, with the prefix of the request.

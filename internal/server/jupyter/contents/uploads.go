@@ -62,7 +62,7 @@ func (s *Server) putPart(w http.ResponseWriter, r *http.Request, a entered, p pl
 	if d.Type != typeFile {
 		return cellhold.Errorf(cellhold.Invalid, "File type %.40q is not supported for large file transfer: use file.", d.Type)
 	}
-	content, err := d.bytes(p)
+	content, err := s.bytes(r.Context(), d, p)
 	if err != nil {
 		return err
 	}

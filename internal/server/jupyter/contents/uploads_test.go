@@ -13,10 +13,10 @@ import (
 	"cellhold"
 )
 
-// sandbox is the other end of an upload. It keeps what it gets, if all of it arrives.
-type sandbox struct{ file string }
+// receiver is the other end of an upload. It keeps what it gets, if all of it arrives.
+type receiver struct{ file string }
 
-func (s *sandbox) write(_ context.Context, body io.Reader) (cellhold.FileInfo, error) {
+func (s *receiver) write(_ context.Context, body io.Reader) (cellhold.FileInfo, error) {
 	text, err := io.ReadAll(body)
 	if err == nil {
 		s.file = string(text)
@@ -27,7 +27,7 @@ func (s *sandbox) write(_ context.Context, body io.Reader) (cellhold.FileInfo, e
 func TestAnUploadEndsAfterAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var all uploads
-		var to sandbox
+		var to receiver
 		key := uploadKey{"s", "a"}
 		u, err := all.begin(t.Context(), key, true, to.write)
 		if err != nil {
@@ -102,7 +102,7 @@ func TestASandboxThatRefusesAFileEndsItsUploadWithItsError(t *testing.T) {
 
 func TestALaterUploadOfAFileReplacesTheEarlierOne(t *testing.T) {
 	var all uploads
-	var first, second sandbox
+	var first, second receiver
 	key := uploadKey{"s", "a"}
 	old, err := all.begin(t.Context(), key, true, first.write)
 	if err != nil {
@@ -127,18 +127,18 @@ func TestALaterUploadOfAFileReplacesTheEarlierOne(t *testing.T) {
 func TestUploadsOfASessionHaveALimit(t *testing.T) {
 	var all uploads
 	for i := range maxUploads {
-		if _, err := all.begin(t.Context(), uploadKey{"s", fmt.Sprint(i)}, true, new(sandbox).write); err != nil {
+		if _, err := all.begin(t.Context(), uploadKey{"s", fmt.Sprint(i)}, true, new(receiver).write); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := all.begin(t.Context(), uploadKey{"s", "more"}, true, new(sandbox).write); cellhold.KindOf(err) != cellhold.Exhausted || !strings.Contains(err.Error(), "limit is 8") {
+	if _, err := all.begin(t.Context(), uploadKey{"s", "more"}, true, new(receiver).write); cellhold.KindOf(err) != cellhold.Exhausted || !strings.Contains(err.Error(), "limit is 8") {
 		t.Errorf("got %v, want the limit", err)
 	}
-	if _, err := all.begin(t.Context(), uploadKey{"other", "more"}, true, new(sandbox).write); err != nil {
+	if _, err := all.begin(t.Context(), uploadKey{"other", "more"}, true, new(receiver).write); err != nil {
 		t.Errorf("another session: got %v", err)
 	}
 	all.close()
-	if _, err := all.begin(t.Context(), uploadKey{"other", "late"}, true, new(sandbox).write); !errors.Is(err, errClosed) {
+	if _, err := all.begin(t.Context(), uploadKey{"other", "late"}, true, new(receiver).write); !errors.Is(err, errClosed) {
 		t.Errorf("after the end: got %v, want %v", err, errClosed)
 	}
 }
