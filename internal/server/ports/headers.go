@@ -33,17 +33,20 @@ func isPrivate(name string) bool {
 var acting = map[string]bool{
 	"Alt-Svc": true, "Clear-Site-Data": true, "Nel": true, "Report-To": true, "Strict-Transport-Security": true, "Public-Key-Pins": true,
 	"Public-Key-Pins-Report-Only": true, "Expect-Ct": true, "Proxy-Authenticate": true, "Proxy-Authentication-Info": true, "Via": true,
-	"X-Reproxy-Url": true, "X-Reproxy-File": true, "Surrogate-Control": true, "Surrogate-Key": true, "Cdn-Cache-Control": true, "Cloudflare-Cdn-Cache-Control": true,
+	"X-Reproxy-Url": true, "X-Reproxy-File": true, "Surrogate-Control": true, "Surrogate-Key": true, "Edge-Control": true,
 }
 
 // actingPrefixes begin the names of more such headers. Some proxies send a local file in place of an answer with one of them.
-var actingPrefixes = []string{"X-Accel-", "X-Sendfile", "X-Lighttpd-", "X-Litespeed-", "Surrogate-"}
+var actingPrefixes = []string{"X-Accel-", "X-Sendfile", "X-Lighttpd-", "X-Litespeed-", "Surrogate-", "X-Envoy-"}
 
 // isActing reports whether no client gets a header of an answer.
 func isActing(name string) bool {
 	canonical := http.CanonicalHeaderKey(name)
-	return acting[canonical] || slices.ContainsFunc(actingPrefixes, func(p string) bool { return strings.HasPrefix(canonical, p) })
+	return acting[canonical] || strings.HasSuffix(canonical, "Cdn-Cache-Control") || slices.ContainsFunc(actingPrefixes, func(p string) bool { return strings.HasPrefix(canonical, p) })
 }
+
+// caching are the headers with which a program lets caches keep an answer.
+var caching = map[string]bool{"Cache-Control": true, "Expires": true, "Pragma": true}
 
 // plain are the headers of an answer that a client gets below a path of the API. An unknown header could act on the origin of
 // the API, so it is left out. Location is handled apart.

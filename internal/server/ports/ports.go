@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cellhold"
@@ -49,7 +50,6 @@ type Options struct {
 	Caller func(text string) (name string, known bool)
 	Names  []string // names of the server, in lower case; PORT-ID.NAME is a host
 	Access *access.Access
-	Public func(*session.Session) bool // reports whether everybody can use the ports of a session
 }
 
 // Proxy passes requests on.
@@ -90,27 +90,40 @@ func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, t target) {
 	}
 	conn := newIdleConn(raw, idleTime)
 	defer conn.Close()
+	inner := r.WithContext(ctx)
+	var body *requestBody // nil if it is empty
+	if inner.ContentLength != 0 {
+		body = &requestBody{Closer: r.Body, r: exchange.LongBody(r)}
+		defer body.end(w)
+		// Otherwise an answer would wait until the client has sent all. HTTP/2 always allows it.
+		_ = http.NewResponseController(w).EnableFullDuplex()
+		inner.Body = body
+	}
 	proxy := &httputil.ReverseProxy{
 		Transport:     tame{transport(conn), t.rules},
 		FlushInterval: -1, // programs stream
 		Rewrite:       func(pr *httputil.ProxyRequest) { rewrite(pr.Out, t) },
 		ModifyResponse: func(*http.Response) error {
 			t.rules.begin(w.Header())
+			closeEarly(w, r, body)
 			return nil
 		},
-		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { t.fail(ErrNoAnswer) },
+		ErrorHandler: func(http.ResponseWriter, *http.Request, error) {
+			closeEarly(w, r, body)
+			t.fail(ErrNoAnswer)
+		},
 		// Its messages can have bytes of the program.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
-	inner := r.WithContext(ctx)
-	if inner.ContentLength != 0 {
-		body := &requestBody{Closer: r.Body, r: exchange.LongBody(r)}
-		defer body.end(w)
-		// Otherwise an answer would wait until the client has sent all. HTTP/2 always allows it.
-		_ = http.NewResponseController(w).EnableFullDuplex()
-		inner.Body = body
-	}
 	proxy.ServeHTTP(&upgrader{w}, inner)
+}
+
+// closeEarly ends the connection of a client after the answer, if the body of the request was not read to its end. net/http
+// does not do so in full duplex, and would read the rest of the body as the next request.
+func closeEarly(w http.ResponseWriter, r *http.Request, body *requestBody) {
+	if body != nil && !body.whole.Load() && r.ProtoMajor == 1 { // in HTTP/2 it would end all requests of the connection
+		w.Header().Set("Connection", "close")
+	}
 }
 
 // transport returns a transport that uses one connection for one request.
@@ -139,6 +152,8 @@ type requestBody struct {
 	mu   sync.Mutex // held during a read
 	r    io.Reader
 	over bool
+	// whole is set after the last byte was read.
+	whole atomic.Bool
 }
 
 // Read reads from the body.
@@ -148,7 +163,11 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	if b.over {
 		return 0, http.ErrBodyReadAfterClose
 	}
-	return b.r.Read(p)
+	n, err := b.r.Read(p)
+	if err == io.EOF {
+		b.whole.Store(true)
+	}
+	return n, err
 }
 
 // end waits for a read in progress, and forbids later ones. A read after the end of the handler would change the deadlines

@@ -281,19 +281,48 @@ func TestARedirectBelowAPathStaysBelowIt(t *testing.T) {
 	}
 }
 
-// Programs follow a redirect with the token of the sandbox in their header.
-func TestARedirectOfAPrivateHostStaysOnIt(t *testing.T) {
-	rules := hostRules{host: "8000-s1.cells.example:5002", private: true}
-	for to, want := range map[string]bool{
-		"/x": true, "y?z": true, "http://8000-s1.cells.example:5002/x": true, "https://8000-S1.cells.example:5002/": true,
-		"http://8000-s1.cells.example/": false, "//evil/": false, "http://evil/": false, "/\\evil": false, "http://8000-s1.cells.example:5002@evil/": false,
+// Programs follow a redirect with the tokens in their headers.
+func TestARedirectOfARequestWithATokenStaysOnTheHost(t *testing.T) {
+	rules := hostRules{host: "8000-s1.cells.example:5002", tied: true}
+	for to, want := range map[string]string{
+		"/x": "/x", "y?z": "y?z", "": "", "#f": "#f",
+		"http://8000-s1.cells.example:5002/x":              "/x", // the client can have used https
+		"https://8000-S1.cells.example:5002?a=%2F#b":       "/?a=%2F#b",
+		"https://8000-s1.cells.example:5002/a%2Fb;c/":      "/a%2Fb;c/",
+		"http://8000-s1.cells.example:5002//evil/":         "",
+		"http://8000-s1.cells.example:5002/..//evil/":      "",
+		"http://8000-s1.cells.example/":                    "",
+		"//evil/":                                          "",
+		"///evil/":                                         "",
+		"/..//evil/":                                       "",
+		"/.//evil/":                                        "",
+		"/\t/evil/":                                        "",
+		"http:///evil/":                                    "",
+		"http:evil":                                        "",
+		"http://evil/":                                     "",
+		"/\\evil":                                          "",
+		"http://8000-s1.cells.example:5002@evil/":          "",
+		"javascript:alert(1)":                              "",
+		"HTTPS://u:p@8000-s1.cells.example:5002/x":         "",
+		"ftp://8000-s1.cells.example:5002/x":               "",
+		"http://8000-s1.cells.example:5002.evil.example/x": "",
 	} {
-		if got := rules.answer(http.Header{"Location": {to}}).Get("Location") != ""; got != want {
-			t.Errorf("%q: got %t, want %t", to, got, want)
+		if got := rules.answer(http.Header{"Location": {to}}).Get("Location"); got != want {
+			t.Errorf("%q: got %q, want %q", to, got, want)
 		}
 		if open := (hostRules{host: rules.host}).answer(http.Header{"Location": {to}}); open.Get("Location") != to {
-			t.Errorf("%q of a public host: got %v, want it unchanged", to, open)
+			t.Errorf("%q of a request without a token: got %v, want it unchanged", to, open)
 		}
+	}
+}
+
+func TestOnlyAnswersOfPublicPortsAreForCaches(t *testing.T) {
+	of := http.Header{"Cache-Control": {"public, max-age=9", "s-maxage=9"}, "Expires": {"x"}, "Pragma": {"x"}, "Edge-Control": {"max-age=9"}, "X-Cdn-Cache-Control": {"max-age=9"}}
+	if got := fmt.Sprint(hostRules{private: true}.answer(of)); got != "map[Cache-Control:[private, no-store]]" {
+		t.Errorf("private: got %s", got)
+	}
+	if got := fmt.Sprint(hostRules{}.answer(of)); got != "map[Cache-Control:[public, max-age=9 s-maxage=9] Expires:[x] Pragma:[x]]" {
+		t.Errorf("public: got %s", got)
 	}
 }
 
@@ -379,6 +408,52 @@ func TestAnAnswerBeforeTheEndOfTheRequestArrivesAtOnce(t *testing.T) {
 	}
 	if body, err := io.ReadAll(resp.Body); resp.StatusCode != 413 || string(body) != "no" || err != nil {
 		t.Errorf("got %d with %q, %v; want the answer of the program", resp.StatusCode, body, err)
+	}
+}
+
+// Otherwise the rest of the body would be read as a request, which somebody else can have chosen.
+func TestTheRestOfABodyIsNoRequest(t *testing.T) {
+	const rest = "GET /v1/smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	for name, answer := range map[string]string{"an answer": "HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno", "no valid answer": "HTTP/1.1 999 x\r\nContent-Length: 2\r\n\r\nno"} {
+		for kind, begin := range map[string]string{"length": fmt.Sprintf("Content-Length: %d\r\n\r\nabc", 3+len(rest)), "chunks": "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"} {
+			s := newStage(t, func(c net.Conn, r *bufio.Reader) {
+				if req, err := http.ReadRequest(r); err == nil {
+					_, _ = io.ReadFull(req.Body, make([]byte, 3))
+					_, _ = io.WriteString(c, answer)
+					_, _ = io.Copy(io.Discard, r)
+				}
+			})
+			address, path, _ := strings.Cut(strings.TrimPrefix(s.url, "http://"), "/")
+			c, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			fmt.Fprintf(c, "POST /%s/x HTTP/1.1\r\nHost: localhost\r\n%s", path, begin)
+			_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+			all := bufio.NewReader(c)
+			resp, err := http.ReadResponse(all, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, resp.Body)
+			_, _ = io.WriteString(c, rest)
+			if more, _ := io.ReadAll(all); !resp.Close || len(more) > 0 {
+				t.Errorf("%s with %s: got the end of the connection %t, and a second answer %q; want the end only", name, kind, resp.Close, more)
+			}
+		}
+	}
+}
+
+func TestAWholeBodyKeepsTheConnectionOfTheClient(t *testing.T) {
+	s := newStage(t, says("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"))
+	resp, err := http.Post(s.url+"/x", "text/plain", strings.NewReader("body"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 200 || resp.Close {
+		t.Errorf("got %d with the end of the connection %t, want 200 without", resp.StatusCode, resp.Close)
 	}
 }
 
