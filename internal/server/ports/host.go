@@ -31,7 +31,7 @@ func (p *Proxy) ByHost(next http.Handler) http.Handler {
 		exchange.SetPath(r.Context(), "port "+strconv.Itoa(host.port)+" of "+string(host.id))
 		if s, ok := p.admit(w, r, host); ok {
 			fail := func(err error) { failHost(w, r, host, err) }
-			p.pass(w, r, target{session: s, port: host.port, fail: fail, rules: p.rulesOf(r, s)})
+			p.pass(w, r, target{session: s, port: host.port, visitor: !p.o.Access.Port(r, s), fail: fail, rules: p.rulesOf(r, s)})
 		}
 	})
 }
@@ -90,13 +90,20 @@ func ReadPort(digits string) (port int, ok bool) {
 	return port, err == nil && port >= 1 && port <= maxPort && strconv.Itoa(port) == digits
 }
 
-// loggedPath returns the path that the log has for a request below the path of a port.
+// loggedPath returns the path that the log has for a request below the path of a port. The path can be one that is cleaned
+// later: then its end can be missing in the clean path, but it is still a secret.
 func loggedPath(p string) (shown string, found bool) {
-	parts := strings.SplitN(path.Clean("/"+p), "/", 7) // "", v1, sessions, ID, ports, PORT, rest
-	if len(parts) < 7 || parts[1] != "v1" || parts[2] != "sessions" || parts[4] != "ports" {
-		return "", false
+	clean := path.Clean("/" + p)
+	for _, form := range []string{p, clean} {
+		parts := strings.SplitN(form, "/", 7) // "", v1, sessions, ID, ports, PORT, rest
+		if len(parts) == 7 && parts[1] == "v1" && parts[2] == "sessions" && parts[4] == "ports" {
+			return strings.Join(parts[:6], "/") + "/…", true
+		}
 	}
-	return strings.Join(parts[:6], "/") + "/…", true
+	if clean != p && strings.HasPrefix(clean, "/v1/sessions/") && strings.Contains(clean, "/ports/") {
+		return clean, true
+	}
+	return "", false
 }
 
 // admit returns the session of a host, if the request can use it. Otherwise it answers.
@@ -183,6 +190,7 @@ type hostRules struct {
 
 func (t hostRules) request(out *http.Request) {
 	out.Host = t.host
+	dropProxyCookies(out.Header)
 	for _, name := range tokenHeaders {
 		if t.token != nil && slices.ContainsFunc(out.Header.Values(name), t.isToken) {
 			out.Header.Del(name) // otherwise it is for the program
