@@ -302,7 +302,7 @@ func TestTheOperatorDecidesWhichPortsArePublic(t *testing.T) {
 	}
 }
 
-// The operator takes the token of an owner back. Then nobody is responsible for what the owner's programs show.
+// The operator can withdraw the token of an owner. The pages of the programs must then be gone too.
 func TestPublicPortsEndWithTheTokenOfTheirOwner(t *testing.T) {
 	port := program(t, tells)
 	for name, o := range map[string]func(*Options){
