@@ -18,6 +18,10 @@ import (
 // dialTime bounds the connection to a program. A program on the loopback accepts at once, unless its queue is full.
 const dialTime = 5 * time.Second
 
+// portLinger is the time in which a program must send or the host must take bytes, after the host has sent its last one. The
+// host's close looks like the end of its bytes only. Tests shorten it.
+var portLinger = 30 * time.Second
+
 // loopbacks are the addresses that the agent dials. Many programs listen on only one of them.
 var loopbacks = []string{"127.0.0.1", "::1"}
 
@@ -112,20 +116,74 @@ func errProxyPort(port int) error {
 // carry copies bytes between the host and a program until both directions have ended, or ctx ends. r has the bytes of
 // the host that were read ahead.
 func carry(ctx context.Context, host net.Conn, r io.Reader, program net.Conn) {
-	cut := func() { abort(host); abort(program) }
-	stop := context.AfterFunc(ctx, cut)
+	b := &bridge{host: host, program: program}
+	stop := context.AfterFunc(ctx, b.cut)
 	defer stop()
-	one := func(to net.Conn, from io.Reader) {
-		if _, err := io.Copy(to, from); err != nil {
-			cut()
-			return
-		}
-		_ = endWrites(to)
-	}
 	var run sync.WaitGroup
-	run.Go(func() { one(program, r) })
-	run.Go(func() { one(host, program) })
+	run.Go(func() {
+		b.one(program, r)
+		b.linger()
+	})
+	run.Go(func() { b.one(host, tail{b}) })
 	run.Wait()
+}
+
+// bridge connects the host to a program.
+type bridge struct {
+	host, program net.Conn
+	mu            sync.Mutex // guards the fields below, and the deadlines
+	ended         bool       // the host sends no more bytes
+	over          bool       // the connections were cut
+}
+
+// one copies one direction.
+func (b *bridge) one(to net.Conn, from io.Reader) {
+	if _, err := io.Copy(to, from); err != nil {
+		b.cut()
+		return
+	}
+	_ = endWrites(to)
+}
+
+// cut ends both connections.
+func (b *bridge) cut() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.over = true
+	abort(b.host)
+	abort(b.program)
+}
+
+// linger begins to limit the waits for the program and for the host.
+func (b *bridge) linger() {
+	b.mu.Lock()
+	b.ended = true
+	b.mu.Unlock()
+	b.extend()
+}
+
+// extend sets new deadlines after the host has ended. It does not replace those of cut.
+func (b *bridge) extend() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ended && !b.over {
+		end := time.Now().Add(portLinger)
+		_ = b.program.SetReadDeadline(end)
+		_ = b.host.SetWriteDeadline(end)
+	}
+}
+
+// tail reads from the program. The bytes of the last read have been written when the next one begins.
+type tail struct{ *bridge }
+
+// Read reads bytes of the program.
+func (t tail) Read(p []byte) (int, error) {
+	t.extend()
+	n, err := t.program.Read(p)
+	if n > 0 {
+		t.extend() // the write to the host follows
+	}
+	return n, err
 }
 
 // endWrites tells the other end that no more bytes follow.

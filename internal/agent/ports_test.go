@@ -2,13 +2,16 @@ package agent_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"cellhold"
 	"cellhold/internal/agent"
@@ -194,6 +197,43 @@ func TestConnectionsToPortsHaveALimit(t *testing.T) {
 			t.Fatalf("after the end of one: %v", err)
 		}
 	}
+}
+
+// The host's close arrives as the end of its bytes. Without a limit, such programs would use up all connections.
+func TestAProgramThatIgnoresTheEndOfTheHostLosesItsConnection(t *testing.T) {
+	agent.ShortenPortLinger(t, 50*time.Millisecond)
+	r := newPortRig(t)
+	done, cut := make(chan struct{}), make(chan struct{})
+	defer close(done)
+	c := r.finished(r.program(func(net.Conn) { <-done }))
+	_ = c.SetReadDeadline(time.Now().Add(patience / 2))
+	if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a silent program: got %v, want the end of the connection", err)
+	}
+	endless := r.finished(r.program(func(c net.Conn) {
+		for {
+			if _, err := c.Write(make([]byte, 1<<20)); err != nil {
+				close(cut)
+				return
+			}
+		}
+	}))
+	select {
+	case <-cut:
+	case <-r.ctx.Done():
+		t.Error("an endless program writes to a host that does not read")
+	}
+	endless.Close()
+}
+
+// finished connects to a port, and ends the bytes of the host.
+func (r *portRig) finished(port int) net.Conn {
+	r.Helper()
+	c := r.open(port)
+	if err := c.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+		r.Fatal(err)
+	}
+	return c
 }
 
 func TestConnectionsToPortsEndWithTheAgent(t *testing.T) {

@@ -11,23 +11,27 @@ import (
 
 // maxSessionPorts and maxOwnerPorts are the maximum numbers of connections to ports of one session, and of all sessions of
 // one owner, at the same time. They count also the connections that wait, for example until the session resumes. The
-// limit of an owner is higher, so that visitors of one session cannot use up the connections to the others.
+// limit of an owner is higher, so that visitors of one session cannot use up the connections to the others. Visitors are
+// clients of public ports without a token. All visitors of an owner have maxVisitorPorts, so that the rest is for the owner.
 const (
 	maxSessionPorts = 128
 	maxOwnerPorts   = 512
+	maxVisitorPorts = 256
 )
 
 // portCounts counts the connections to ports. Registry.mu guards it.
 type portCounts struct {
 	owners   map[string]int
+	visitors map[string]int // by owner; also in owners
 	sessions map[cellhold.SessionID]int
 }
 
 // DialPort connects to a port on the loopback of a session's sandbox. It first resumes a hibernated session, as any other
 // use does. The context bounds only the call. The connection ends when the session hibernates or ends. The error is
-// NotFound if no program listens on the port. The caller must close the connection.
-func (r *Registry) DialPort(ctx context.Context, s *session.Session, port int) (net.Conn, error) {
-	release, err := r.reservePort(s.Record().Owner, s.ID())
+// NotFound if no program listens on the port. visitor is set for a client without a token. The caller must close the
+// connection.
+func (r *Registry) DialPort(ctx context.Context, s *session.Session, port int, visitor bool) (net.Conn, error) {
+	release, err := r.reservePort(s.Record().Owner, s.ID(), visitor)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +53,7 @@ func dialPort(ctx context.Context, s *session.Session, port int) (net.Conn, erro
 }
 
 // reservePort counts one connection until release is called. release can be called several times.
-func (r *Registry) reservePort(owner string, id cellhold.SessionID) (release func(), err error) {
+func (r *Registry) reservePort(owner string, id cellhold.SessionID, visitor bool) (release func(), err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ports.sessions[id] >= maxSessionPorts {
@@ -58,18 +62,30 @@ func (r *Registry) reservePort(owner string, id cellhold.SessionID) (release fun
 	if r.ports.owners[owner] >= maxOwnerPorts {
 		return nil, cellhold.Errorf(cellhold.Exhausted, "This token has too many connections to ports of its sessions; the limit is %d. Close some, or retry later.", maxOwnerPorts)
 	}
+	if visitor && r.ports.visitors[owner] >= maxVisitorPorts {
+		return nil, cellhold.Errorf(cellhold.Exhausted, "Clients without a token have too many connections to public ports of this owner; the limit is %d. Retry later.", maxVisitorPorts)
+	}
+	if visitor {
+		r.ports.visitors[owner]++
+	}
 	r.ports.owners[owner]++
 	r.ports.sessions[id]++
 	return sync.OnceFunc(func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		if r.ports.owners[owner]--; r.ports.owners[owner] == 0 {
-			delete(r.ports.owners, owner)
-		}
-		if r.ports.sessions[id]--; r.ports.sessions[id] == 0 {
-			delete(r.ports.sessions, id)
+		forget(r.ports.owners, owner)
+		forget(r.ports.sessions, id)
+		if visitor {
+			forget(r.ports.visitors, owner)
 		}
 	}), nil
+}
+
+// forget counts one less.
+func forget[K comparable](counts map[K]int, of K) {
+	if counts[of]--; counts[of] == 0 {
+		delete(counts, of)
+	}
 }
 
 // countedConn is a connection that its owner's limit counts.

@@ -27,13 +27,13 @@ func (s *Server) e2bRoutes(all *table) {
 	m := access.NewRoutes(all)
 	s.guard.Own = func(r *http.Request) bool { return m.Has(r) || jupyter.Owns(r) }
 	tokens := s.options.Tokens
-	o := access.Options{Find: s.sessions.Find, All: s.sessions.All, Open: tokens == nil, Key: access.NoKey}
+	o := access.Options{Find: s.sessions.Find, All: s.sessions.All, Published: s.sessions.HasPublicPorts, Open: tokens == nil, Key: access.NoKey}
 	control := e2b.Options{Sessions: s.sessions, Names: s.guard.Hosts, Waiters: &s.waiters, Logger: s.log}
 	if tokens != nil {
 		o.Key, control.Caller = tokens.Key, tokens.Caller
 	}
 	control.Access = access.New(o)
-	s.ports = ports.New(ports.Options{Dial: s.sessions.DialPort, Waiters: &s.waiters, Caller: control.Caller, Names: s.guard.Hosts, Access: control.Access, Public: s.sessions.HasPublicPorts})
+	s.ports = ports.New(ports.Options{Dial: s.sessions.DialPort, Waiters: &s.waiters, Caller: control.Caller, Names: s.guard.Hosts, Access: control.Access})
 	e2b.Register(m, control)
 	s.envd = envd.Register(m, envd.Options{Sessions: s.sessions, Access: control.Access, Waiters: &s.waiters, Logger: s.log})
 }

@@ -302,6 +302,59 @@ func TestTheOperatorDecidesWhichPortsArePublic(t *testing.T) {
 	}
 }
 
+// The operator can withdraw the token of an owner. The pages of the programs must then be gone too.
+func TestPublicPortsEndWithTheTokenOfTheirOwner(t *testing.T) {
+	port := program(t, tells)
+	for name, o := range map[string]func(*Options){
+		"a server with tokens":    func(o *Options) { o.Hosts = []string{"cells.example"} },
+		"a server without tokens": func(o *Options) { o.Tokens, o.AuthOff, o.Hosts = nil, true, []string{"cells.example"} },
+	} {
+		h := newHarnessWith(t, func(o *registry.Options) { o.PublicPorts = cellhold.PortsAlways }, o)
+		former, err := h.manager.Create(t.Context(), registry.CreateRequest{Owner: "former", PublicPorts: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := h.send(h.at(string(former.ID()), port, "/")); a.StatusCode != 403 {
+			t.Errorf("%s: got %d with %s, want 403", name, a.StatusCode, a.body)
+		}
+		present := strings.TrimPrefix(h.do(201, "POST", "/v1/sessions", `{"public_ports":true}`).Header.Get("Location"), "/v1/sessions/")
+		if a := h.send(h.at(present, port, "/")); a.StatusCode != 200 {
+			t.Errorf("%s: the session of a caller: got %d with %s, want 200", name, a.StatusCode, a.body)
+		}
+	}
+}
+
+// A program of a public host could send a client with a token elsewhere.
+func TestARedirectOfAPublicPortTakesNoTokenElsewhere(t *testing.T) {
+	h := withHosts(t, cellhold.PortsAsked)
+	id := strings.TrimPrefix(h.do(201, "POST", "/v1/sessions", `{"public_ports":true}`).Header.Get("Location"), "/v1/sessions/")
+	port := program(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "https://evil.example/", http.StatusFound)
+	})
+	for name, test := range map[string]struct {
+		header []string
+		leaves bool
+	}{
+		"no token":                 {nil, true},
+		"a token of the program":   {[]string{"Authorization", "Bearer other"}, true},
+		"a key of the program":     {[]string{"X-Api-Key", "other"}, true},
+		"the token of the sandbox": {[]string{"E2b-Traffic-Access-Token", "x"}, false},
+		"the token of files":       {[]string{"X-Access-Token", "x"}, false},
+		"the key of the API":       {[]string{"X-Api-Key", annToken}, false},
+		"the token of the API":     {[]string{"Authorization", "Bearer " + annToken}, false},
+	} {
+		req := h.at(id, port, "/", test.header...)
+		a, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Body.Close()
+		if leaves := a.Header.Get("Location") != ""; a.StatusCode != 302 || leaves != test.leaves {
+			t.Errorf("%s: got %d with a redirect %t, want %t", name, a.StatusCode, leaves, test.leaves)
+		}
+	}
+}
+
 func TestACallerOfV1LearnsHowToReachPorts(t *testing.T) {
 	h := withHosts(t, cellhold.PortsNever)
 	path := h.create()

@@ -71,7 +71,7 @@ func (d *door) describe(s *session.Session) sandbox {
 		shows.State = paused
 	}
 	shows.Network, shows.Internet = shown(info.Egress)
-	shows.Network.AllowPublicTraffic = d.Sessions.HasPublicPorts(s)
+	shows.Network.AllowPublicTraffic = d.Access.Public(s)
 	return shows
 }
 

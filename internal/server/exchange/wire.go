@@ -155,6 +155,7 @@ type boundedBody struct {
 	io.ReadCloser
 	answer *answer
 	whole  *sentBody // the body without the limit
+	over   atomic.Bool
 }
 
 // Read reads from the body, and removes the deadline after the last byte.
@@ -181,6 +182,14 @@ func SlowBody(r *http.Request, pause time.Duration) io.Reader {
 		return &longBody{bounded: b, pause: pause}
 	}
 	return r.Body
+}
+
+// StopBody ends a read from the LongBody of a request, and makes later ones fail.
+func StopBody(r *http.Request) {
+	if b, ok := r.Body.(*boundedBody); ok {
+		b.over.Store(true) // before the deadline, because a read that begins now replaces it
+		_ = b.answer.control.SetReadDeadline(time.Unix(1, 0))
+	}
 }
 
 // sentBody is a body as the client sends it.
@@ -224,6 +233,9 @@ type longBody struct {
 func (b *longBody) Read(p []byte) (int, error) {
 	control := b.bounded.answer.control
 	_ = control.SetReadDeadline(time.Now().Add(b.pause)) // fails in tests, where an httptest.ResponseRecorder has no connection
+	if b.bounded.over.Load() {
+		return 0, http.ErrBodyReadAfterClose
+	}
 	n, err := b.bounded.whole.Read(p)
 	if err == io.EOF {
 		_ = control.SetReadDeadline(time.Time{})

@@ -222,3 +222,28 @@ func TestAnIncompleteAnswerBreaksTheConnection(t *testing.T) {
 		t.Error("read of an incomplete answer: got no error, want one")
 	}
 }
+
+// stopper is a connection whose body is stopped just before a read sets its deadline.
+type stopper struct {
+	http.ResponseWriter
+	stop func()
+}
+
+func (s *stopper) SetReadDeadline(time.Time) error {
+	if stop := s.stop; stop != nil {
+		s.stop = nil
+		stop()
+	}
+	return nil
+}
+
+// The read replaces the deadline that would end it.
+func TestAReadThatBeginsWhileTheBodyIsStoppedEnds(t *testing.T) {
+	s := &stopper{ResponseWriter: httptest.NewRecorder()}
+	Instrument(discard, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.stop = func() { StopBody(r) }
+		if n, err := LongBody(r).Read(make([]byte, 4)); n != 0 || err == nil {
+			t.Errorf("got %d bytes, %v; want an error", n, err)
+		}
+	})).ServeHTTP(s, httptest.NewRequest("POST", "/", strings.NewReader("body")))
+}

@@ -11,7 +11,8 @@ import (
 var private = map[string]bool{
 	"Expect": true, "Te": true, "Forwarded": true, "Via": true, "Proxy": true,
 	"X-Access-Token": true, "X-Real-Ip": true, "X-Client-Ip": true, "X-Cluster-Client-Ip": true, "True-Client-Ip": true,
-	"Fastly-Client-Ip": true, "Fly-Client-Ip": true, "Remote-User": true, "X-Remote-User": true, "X-Webauth-User": true, "X-Ssl-Client-Cert": true,
+	"Fastly-Client-Ip": true, "Fly-Client-Ip": true, "X-Remote-User": true, "X-Userinfo": true, "X-Id-Token": true, "X-Serverless-Authorization": true,
+	"X-Webauth-User": true, "X-Ssl-Client-Cert": true,
 }
 
 // privatePrefixes begin the names of more such headers. Proxies in front of the server put the identity of a person or of
@@ -19,6 +20,7 @@ var private = map[string]bool{
 var privatePrefixes = []string{
 	"E2b-", "X-Forwarded-", "Proxy-", "Cf-", "X-Amzn-Oidc-", "X-Amz-Cf-", "X-Goog-Iap-", "X-Goog-Authenticated-", "X-Auth-Request-",
 	"X-Ms-Client-Principal", "X-Ms-Token-", "X-Pomerium-", "X-Authentik-", "X-Client-Cert", "Ssl-Client-", "X-Vercel-", "Tailscale-User-",
+	"Remote-", "X-Consumer-", "X-Authenticated-", "X-Appengine-", "X-Azure-", "X-Envoy-", "X-Original-",
 }
 
 // isPrivate reports whether no program gets a header.
@@ -33,17 +35,20 @@ func isPrivate(name string) bool {
 var acting = map[string]bool{
 	"Alt-Svc": true, "Clear-Site-Data": true, "Nel": true, "Report-To": true, "Strict-Transport-Security": true, "Public-Key-Pins": true,
 	"Public-Key-Pins-Report-Only": true, "Expect-Ct": true, "Proxy-Authenticate": true, "Proxy-Authentication-Info": true, "Via": true,
-	"X-Reproxy-Url": true, "X-Reproxy-File": true, "Surrogate-Control": true, "Surrogate-Key": true, "Cdn-Cache-Control": true, "Cloudflare-Cdn-Cache-Control": true,
+	"X-Reproxy-Url": true, "X-Reproxy-File": true, "Surrogate-Control": true, "Surrogate-Key": true, "Edge-Control": true,
 }
 
 // actingPrefixes begin the names of more such headers. Some proxies send a local file in place of an answer with one of them.
-var actingPrefixes = []string{"X-Accel-", "X-Sendfile", "X-Lighttpd-", "X-Litespeed-", "Surrogate-"}
+var actingPrefixes = []string{"X-Accel-", "X-Sendfile", "X-Lighttpd-", "X-Litespeed-", "Surrogate-", "X-Envoy-"}
 
 // isActing reports whether no client gets a header of an answer.
 func isActing(name string) bool {
 	canonical := http.CanonicalHeaderKey(name)
-	return acting[canonical] || slices.ContainsFunc(actingPrefixes, func(p string) bool { return strings.HasPrefix(canonical, p) })
+	return acting[canonical] || strings.HasSuffix(canonical, "Cdn-Cache-Control") || slices.ContainsFunc(actingPrefixes, func(p string) bool { return strings.HasPrefix(canonical, p) })
 }
+
+// caching are the headers with which a program lets caches keep an answer.
+var caching = map[string]bool{"Cache-Control": true, "Expires": true, "Pragma": true}
 
 // plain are the headers of an answer that a client gets below a path of the API. An unknown header could act on the origin of
 // the API, so it is left out. Location is handled apart.
@@ -65,4 +70,29 @@ func withoutDomain(cookie string) string {
 		}
 	}
 	return strings.Join(kept, ";")
+}
+
+// proxyCookies begin the names of cookies in which proxies keep the identity of a person.
+var proxyCookies = []string{
+	"CF_Authorization", "CF_AppSession", "_oauth2_proxy", "AWSELBAuthSessionCookie", "GCP_IAAP", "GCP_IAP", "authelia_session", "authentik_proxy",
+}
+
+// dropProxyCookies removes the cookies of proxies. It leaves the others as they are.
+func dropProxyCookies(h http.Header) {
+	var kept []string
+	for _, line := range h["Cookie"] {
+		var cookies []string
+		for cookie := range strings.SplitSeq(line, ";") {
+			cookie = strings.TrimSpace(cookie)
+			if !slices.ContainsFunc(proxyCookies, func(p string) bool { return strings.HasPrefix(cookie, p) }) {
+				cookies = append(cookies, cookie)
+			}
+		}
+		if len(cookies) > 0 {
+			kept = append(kept, strings.Join(cookies, "; "))
+		}
+	}
+	if h.Del("Cookie"); kept != nil {
+		h["Cookie"] = kept
+	}
 }

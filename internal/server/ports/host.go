@@ -1,6 +1,7 @@
 package ports
 
 import (
+	"cmp"
 	"net"
 	"net/http"
 	"net/url"
@@ -30,9 +31,16 @@ func (p *Proxy) ByHost(next http.Handler) http.Handler {
 		exchange.SetPath(r.Context(), "port "+strconv.Itoa(host.port)+" of "+string(host.id))
 		if s, ok := p.admit(w, r, host); ok {
 			fail := func(err error) { failHost(w, r, host, err) }
-			p.pass(w, r, target{session: s, port: host.port, fail: fail, rules: hostRules{host: r.Host, token: p.isToken, private: !p.o.Public(s)}})
+			p.pass(w, r, target{session: s, port: host.port, visitor: !p.o.Access.Port(r, s), fail: fail, rules: p.rulesOf(r, s)})
 		}
 	})
+}
+
+// rulesOf returns the rules of a request to a host. The request must have its original header.
+func (p *Proxy) rulesOf(r *http.Request, s *session.Session) hostRules {
+	t := hostRules{host: r.Host, token: p.isToken, private: !p.o.Access.Public(s)}
+	t.tied = t.private || access.HasToken(r) || slices.ContainsFunc(tokenHeaders, func(name string) bool { return slices.ContainsFunc(r.Header.Values(name), t.isToken) })
+	return t
 }
 
 // isToken reports whether a text is the token of a caller.
@@ -82,13 +90,20 @@ func ReadPort(digits string) (port int, ok bool) {
 	return port, err == nil && port >= 1 && port <= maxPort && strconv.Itoa(port) == digits
 }
 
-// loggedPath returns the path that the log has for a request below the path of a port.
+// loggedPath returns the path that the log has for a request below the path of a port. The path can be one that is cleaned
+// later: then its end can be missing in the clean path, but it is still a secret.
 func loggedPath(p string) (shown string, found bool) {
-	parts := strings.SplitN(path.Clean("/"+p), "/", 7) // "", v1, sessions, ID, ports, PORT, rest
-	if len(parts) < 7 || parts[1] != "v1" || parts[2] != "sessions" || parts[4] != "ports" {
-		return "", false
+	clean := path.Clean("/" + p)
+	for _, form := range []string{p, clean} {
+		parts := strings.SplitN(form, "/", 7) // "", v1, sessions, ID, ports, PORT, rest
+		if len(parts) == 7 && parts[1] == "v1" && parts[2] == "sessions" && parts[4] == "ports" {
+			return strings.Join(parts[:6], "/") + "/…", true
+		}
 	}
-	return strings.Join(parts[:6], "/") + "/…", true
+	if clean != p && strings.HasPrefix(clean, "/v1/sessions/") && strings.Contains(clean, "/ports/") {
+		return clean, true
+	}
+	return "", false
 }
 
 // admit returns the session of a host, if the request can use it. Otherwise it answers.
@@ -111,7 +126,7 @@ func (p *Proxy) admit(w http.ResponseWriter, r *http.Request, h portHost) (*sess
 		access.WriteGone(w, string(h.id))
 		return nil, false
 	}
-	if p.o.Public(s) {
+	if p.o.Access.Public(s) {
 		return s, true
 	}
 	if !p.o.Access.Port(r, s) {
@@ -162,16 +177,21 @@ func failHost(w http.ResponseWriter, r *http.Request, h portHost, err error) {
 	exchange.WriteJSON(w, status, "application/json", map[string]any{"sandboxId": h.id, "message": message, "port": h.port, "code": status})
 }
 
+// tokenHeaders are headers of programs in which a client can send the token of a caller by mistake.
+var tokenHeaders = []string{"Authorization", "X-Api-Key"}
+
 // hostRules are the rules of a host. Its pages have an origin of their own.
 type hostRules struct {
 	host    string                 // as the client wrote it, with the port
 	token   func(text string) bool // can be nil
-	private bool                   // the client sent the token of the sandbox
+	private bool                   // only holders of the sandbox's token use the host
+	tied    bool                   // a redirect must stay on the host, because the client sends a token
 }
 
 func (t hostRules) request(out *http.Request) {
 	out.Host = t.host
-	for _, name := range []string{"Authorization", "X-Api-Key"} {
+	dropProxyCookies(out.Header)
+	for _, name := range tokenHeaders {
 		if t.token != nil && slices.ContainsFunc(out.Header.Values(name), t.isToken) {
 			out.Header.Del(name) // otherwise it is for the program
 		}
@@ -199,23 +219,42 @@ func (t hostRules) answer(h http.Header) http.Header {
 			for _, cookie := range values {
 				shown.Add(name, withoutDomain(cookie))
 			}
-		case name == "Location" && t.private && !t.isOwn(values):
-			// A program that follows it would send the token of the sandbox to another host.
+		case name == "Location" && t.tied:
+			// A client that follows it to another host would send the token there.
+			if to, own := t.ownPlace(values); own {
+				shown.Set(name, to)
+			}
+		case t.private && caching[name]:
 		default:
 			shown[name] = values
 		}
 	}
+	if t.private {
+		shown.Set("Cache-Control", "private, no-store") // a proxy could show the answer to clients without the token
+	}
 	return shown
 }
 
-// isOwn reports whether a redirect stays on the host.
-func (t hostRules) isOwn(values []string) bool {
-	if len(values) != 1 || strings.ContainsAny(values[0], "\\") {
-		return false
+// ownPlace returns the place on the host to which an answer redirects. It has no scheme and no host: a program behind TLS
+// often names http, and the client would send the token in plain text.
+func (t hostRules) ownPlace(values []string) (to string, own bool) {
+	if len(values) != 1 || strings.ContainsAny(values[0], "\\") || strings.HasPrefix(values[0], "//") {
+		return "", false
 	}
 	base := &url.URL{Scheme: "http", Host: t.host, Path: "/"}
 	u, err := base.Parse(values[0])
-	return err == nil && u.User == nil && u.Opaque == "" && (u.Scheme == "http" || u.Scheme == "https") && strings.EqualFold(u.Host, t.host)
+	if err != nil || u.User != nil || u.Opaque != "" || u.Scheme != "http" && u.Scheme != "https" || !strings.EqualFold(u.Host, t.host) {
+		return "", false
+	}
+	given, err := url.Parse(values[0])
+	if err != nil || strings.HasPrefix(u.EscapedPath(), "//") || strings.Contains(given.EscapedPath(), ".//") { // alone, it could name a host
+		return "", false
+	}
+	if given.Scheme == "" {
+		return values[0], true
+	}
+	at := url.URL{Path: cmp.Or(u.Path, "/"), RawPath: u.RawPath, RawQuery: u.RawQuery, Fragment: u.Fragment, RawFragment: u.RawFragment}
+	return at.String(), true
 }
 
 // begin removes the server's own headers: the page of a program sets its own.

@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cellhold"
@@ -41,15 +42,15 @@ var idleTime = 10 * time.Minute
 
 // Options configures a Proxy. All fields are required, except for Caller and Names.
 type Options struct {
-	// Dial connects to a port of a session. It resumes the session. The error is NotFound if no program listens.
-	Dial    func(ctx context.Context, s *session.Session, port int) (net.Conn, error)
+	// Dial connects to a port of a session. It resumes the session. visitor is set for a client without a token. The error is NotFound
+	// if no program listens.
+	Dial    func(ctx context.Context, s *session.Session, port int, visitor bool) (net.Conn, error)
 	Waiters *exchange.Waiters
 	// Caller returns the name of a token. Requests to hosts can have such a token by mistake. If it is nil, callers have no
 	// tokens.
 	Caller func(text string) (name string, known bool)
 	Names  []string // names of the server, in lower case; PORT-ID.NAME is a host
 	Access *access.Access
-	Public func(*session.Session) bool // reports whether everybody can use the ports of a session
 }
 
 // Proxy passes requests on.
@@ -62,6 +63,7 @@ func New(o Options) *Proxy { return &Proxy{o} }
 type target struct {
 	session *session.Session
 	port    int
+	visitor bool // the client has no token
 	rules   rules
 	fail    func(error) // answers the request
 }
@@ -83,34 +85,47 @@ var ErrNoAnswer = cellhold.Errorf(cellhold.Unavailable, "The program on the port
 func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, t target) {
 	ctx, leave := p.o.Waiters.Enter(r.Context())
 	defer leave()
-	raw, err := p.o.Dial(ctx, t.session, t.port)
+	raw, err := p.o.Dial(ctx, t.session, t.port, t.visitor)
 	if err != nil {
 		t.fail(err)
 		return
 	}
 	conn := newIdleConn(raw, idleTime)
 	defer conn.Close()
-	proxy := &httputil.ReverseProxy{
-		Transport:     tame{transport(conn), t.rules},
-		FlushInterval: -1, // programs stream
-		Rewrite:       func(pr *httputil.ProxyRequest) { rewrite(pr.Out, t) },
-		ModifyResponse: func(*http.Response) error {
-			t.rules.begin(w.Header())
-			return nil
-		},
-		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { t.fail(ErrNoAnswer) },
-		// Its messages can have bytes of the program.
-		ErrorLog: log.New(io.Discard, "", 0),
-	}
 	inner := r.WithContext(ctx)
+	var body *requestBody // nil if it is empty
 	if inner.ContentLength != 0 {
-		body := &requestBody{Closer: r.Body, r: exchange.LongBody(r)}
-		defer body.end(w)
+		body = &requestBody{Closer: r.Body, r: exchange.LongBody(r)}
+		defer body.end(r)
 		// Otherwise an answer would wait until the client has sent all. HTTP/2 always allows it.
 		_ = http.NewResponseController(w).EnableFullDuplex()
 		inner.Body = body
 	}
+	proxy := &httputil.ReverseProxy{
+		Transport:     tame{transport(conn), t.rules},
+		FlushInterval: -1, // programs stream
+		Rewrite:       func(pr *httputil.ProxyRequest) { rewrite(pr.Out, pr.In.URL.RawQuery, t) },
+		ModifyResponse: func(*http.Response) error {
+			t.rules.begin(w.Header())
+			closeEarly(w, r, body)
+			return nil
+		},
+		ErrorHandler: func(http.ResponseWriter, *http.Request, error) {
+			closeEarly(w, r, body)
+			t.fail(ErrNoAnswer)
+		},
+		// Its messages can have bytes of the program.
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
 	proxy.ServeHTTP(&upgrader{w}, inner)
+}
+
+// closeEarly ends the connection of a client after the answer, if the body of the request was not read to its end. net/http
+// does not do so in full duplex, and would read the rest of the body as the next request.
+func closeEarly(w http.ResponseWriter, r *http.Request, body *requestBody) {
+	if body != nil && !body.whole.Load() && r.ProtoMajor == 1 { // in HTTP/2 it would end all requests of the connection
+		w.Header().Set("Connection", "close")
+	}
 }
 
 // transport returns a transport that uses one connection for one request.
@@ -139,6 +154,8 @@ type requestBody struct {
 	mu   sync.Mutex // held during a read
 	r    io.Reader
 	over bool
+	// whole is set after the last byte was read.
+	whole atomic.Bool
 }
 
 // Read reads from the body.
@@ -148,22 +165,28 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	if b.over {
 		return 0, http.ErrBodyReadAfterClose
 	}
-	return b.r.Read(p)
+	n, err := b.r.Read(p)
+	if err == io.EOF {
+		b.whole.Store(true)
+	}
+	return n, err
 }
 
 // end waits for a read in progress, and forbids later ones. A read after the end of the handler would change the deadlines
 // of the next request on the connection.
-func (b *requestBody) end(w http.ResponseWriter) {
+func (b *requestBody) end(r *http.Request) {
 	if !b.mu.TryLock() {
-		_ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) // the program answered before the client has sent all
+		exchange.StopBody(r) // the program answered before the client has sent all
 		b.mu.Lock()
 	}
 	b.over = true
 	b.mu.Unlock()
 }
 
-// rewrite makes the request to the program. httputil has removed the headers of one hop.
-func rewrite(out *http.Request, t target) {
+// rewrite makes the request to the program, with the query of the client. httputil has removed the headers of one hop, and parts
+// of the query that Go cannot read.
+func rewrite(out *http.Request, query string, t target) {
+	out.URL.RawQuery = query
 	out.URL.Scheme, out.URL.Host = "http", "localhost:"+strconv.Itoa(t.port)
 	out.URL.User, out.URL.Fragment, out.URL.Opaque = nil, "", ""
 	out.Trailer = nil
@@ -212,8 +235,16 @@ func (t tame) RoundTrip(r *http.Request) (*http.Response, error) {
 	shown.Trailer = nil
 	shown.Header = t.rules.answer(res.Header)
 	if res.StatusCode == http.StatusSwitchingProtocols {
-		shown.Header.Set("Connection", "Upgrade")
-		shown.Header.Set("Upgrade", "websocket")
+		begin(&shown)
 	}
 	return &shown, nil
+}
+
+// begin makes the first answer of a WebSocket. httputil writes its status line, which has bytes of the program otherwise.
+func begin(res *http.Response) {
+	res.Status, res.Proto, res.ProtoMajor, res.ProtoMinor = "", "HTTP/1.1", 1, 1
+	res.Close, res.TransferEncoding, res.ContentLength = false, nil, 0
+	res.Header.Del("Content-Length")
+	res.Header.Set("Connection", "Upgrade")
+	res.Header.Set("Upgrade", "websocket")
 }

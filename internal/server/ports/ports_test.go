@@ -51,7 +51,7 @@ func newStage(t testing.TB, program func(c net.Conn, r *bufio.Reader)) *stage {
 	s := &stage{TB: t}
 	var run sync.WaitGroup
 	var waiters exchange.Waiters
-	p := New(Options{Waiters: &waiters, Dial: func(context.Context, *session.Session, int) (net.Conn, error) {
+	p := New(Options{Waiters: &waiters, Dial: func(context.Context, *session.Session, int, bool) (net.Conn, error) {
 		host, guest := net.Pipe()
 		s.mu.Lock()
 		s.open++
@@ -230,7 +230,7 @@ func TestOnlyHarmlessHeadersOfAnAnswerPassBelowAPath(t *testing.T) {
 func TestAnAnswerAtAHostKeepsItsHeadersExceptThoseThatActElsewhere(t *testing.T) {
 	s := newStage(t, says("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\nSet-Cookie: a=b; Path=/; DOMAIN = cells.example; Secure\r\nSet-Cookie: c=d\r\n"+
 		"Content-Security-Policy: default-src 'self'\r\nAccess-Control-Allow-Origin: *\r\nX-Accel-Redirect: /etc/passwd\r\nx-sendfile2: /etc\r\nAlt-Svc: h2=\"evil:443\"\r\n"+
-		"Clear-Site-Data: \"cookies\"\r\nNEL: {}\r\nNew-Header: x\r\n\r\nhi"))
+		"Clear-Site-Data: \"cookies\"\r\nX-Envoy-Upstream-Rq-Timeout-Alt-Response: 1\r\nNEL: {}\r\nNew-Header: x\r\n\r\nhi"))
 	s.host = &hostRules{host: "8000-s1.cells.example"}
 	resp, _, err := s.get("/x")
 	if err != nil {
@@ -281,19 +281,48 @@ func TestARedirectBelowAPathStaysBelowIt(t *testing.T) {
 	}
 }
 
-// Programs follow a redirect with the token of the sandbox in their header.
-func TestARedirectOfAPrivateHostStaysOnIt(t *testing.T) {
-	rules := hostRules{host: "8000-s1.cells.example:5002", private: true}
-	for to, want := range map[string]bool{
-		"/x": true, "y?z": true, "http://8000-s1.cells.example:5002/x": true, "https://8000-S1.cells.example:5002/": true,
-		"http://8000-s1.cells.example/": false, "//evil/": false, "http://evil/": false, "/\\evil": false, "http://8000-s1.cells.example:5002@evil/": false,
+// Programs follow a redirect with the tokens in their headers.
+func TestARedirectOfARequestWithATokenStaysOnTheHost(t *testing.T) {
+	rules := hostRules{host: "8000-s1.cells.example:5002", tied: true}
+	for to, want := range map[string]string{
+		"/x": "/x", "y?z": "y?z", "": "", "#f": "#f",
+		"http://8000-s1.cells.example:5002/x":              "/x", // the client can have used https
+		"https://8000-S1.cells.example:5002?a=%2F#b":       "/?a=%2F#b",
+		"https://8000-s1.cells.example:5002/a%2Fb;c/":      "/a%2Fb;c/",
+		"http://8000-s1.cells.example:5002//evil/":         "",
+		"http://8000-s1.cells.example:5002/..//evil/":      "",
+		"http://8000-s1.cells.example/":                    "",
+		"//evil/":                                          "",
+		"///evil/":                                         "",
+		"/..//evil/":                                       "",
+		"/.//evil/":                                        "",
+		"/\t/evil/":                                        "",
+		"http:///evil/":                                    "",
+		"http:evil":                                        "",
+		"http://evil/":                                     "",
+		"/\\evil":                                          "",
+		"http://8000-s1.cells.example:5002@evil/":          "",
+		"javascript:alert(1)":                              "",
+		"HTTPS://u:p@8000-s1.cells.example:5002/x":         "",
+		"ftp://8000-s1.cells.example:5002/x":               "",
+		"http://8000-s1.cells.example:5002.evil.example/x": "",
 	} {
-		if got := rules.answer(http.Header{"Location": {to}}).Get("Location") != ""; got != want {
-			t.Errorf("%q: got %t, want %t", to, got, want)
+		if got := rules.answer(http.Header{"Location": {to}}).Get("Location"); got != want {
+			t.Errorf("%q: got %q, want %q", to, got, want)
 		}
 		if open := (hostRules{host: rules.host}).answer(http.Header{"Location": {to}}); open.Get("Location") != to {
-			t.Errorf("%q of a public host: got %v, want it unchanged", to, open)
+			t.Errorf("%q of a request without a token: got %v, want it unchanged", to, open)
 		}
+	}
+}
+
+func TestOnlyAnswersOfPublicPortsAreForCaches(t *testing.T) {
+	of := http.Header{"Cache-Control": {"public, max-age=9", "s-maxage=9"}, "Expires": {"x"}, "Pragma": {"x"}, "Edge-Control": {"max-age=9"}, "X-Cdn-Cache-Control": {"max-age=9"}}
+	if got := fmt.Sprint(hostRules{private: true}.answer(of)); got != "map[Cache-Control:[private, no-store]]" {
+		t.Errorf("private: got %s", got)
+	}
+	if got := fmt.Sprint(hostRules{}.answer(of)); got != "map[Cache-Control:[public, max-age=9 s-maxage=9] Expires:[x] Pragma:[x]]" {
+		t.Errorf("public: got %s", got)
 	}
 }
 
@@ -307,7 +336,8 @@ func TestAProgramGetsNoSecretOfTheServerAndNoIdentityOfAProxy(t *testing.T) {
 	})
 	header := []string{"Accept", "text/html", "X-Csrf", "t", "User-Agent", "u", "Authorization", "Bearer api-token", "Cookie", "a=b", "X-Api-Key", "k", "X-Access-Token", "k",
 		"E2b-Traffic-Access-Token", "k", "E2b-Sandbox-Id", "s", "X-Forwarded-For", "1.2.3.4", "Forwarded", "for=1.2.3.4", "X-Real-Ip", "1.2.3.4", "Cf-Access-Jwt-Assertion", "j",
-		"X-Amzn-Oidc-Data", "j", "X-Goog-Iap-Jwt-Assertion", "j", "Remote-User", "ann", "X_Forwarded_For", "1.2.3.4", "Proxy-Authorization", "Basic x", "Te", "trailers", "Upgrade", "h2c", "Connection", "Upgrade, X-Csrf2",
+		"X-Amzn-Oidc-Data", "j", "X-Goog-Iap-Jwt-Assertion", "j", "Remote-User", "ann", "Remote-Groups", "staff", "X-Userinfo", "u", "X-Id-Token", "j", "X-Consumer-Username", "ann", "X-Authenticated-Userid", "ann",
+		"X-Serverless-Authorization", "j", "X-Appengine-User-Email", "a", "X-Azure-Clientip", "1.2.3.4", "X-Envoy-External-Address", "1.2.3.4", "X-Original-Url", "/x", "X_Forwarded_For", "1.2.3.4", "Proxy-Authorization", "Basic x", "Te", "trailers", "Upgrade", "h2c", "Connection", "Upgrade, X-Csrf2",
 		"Origin", "http://localhost", "Referer", "http://localhost/x", "X-Csrf2", "hop"}
 	for _, test := range []struct {
 		rules *hostRules
@@ -382,6 +412,106 @@ func TestAnAnswerBeforeTheEndOfTheRequestArrivesAtOnce(t *testing.T) {
 	}
 }
 
+// Otherwise the rest of the body would be read as a request, which somebody else can have chosen.
+func TestTheRestOfABodyIsNoRequest(t *testing.T) {
+	const rest = "GET /v1/smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	for name, answer := range map[string]string{"an answer": "HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno", "no valid answer": "HTTP/1.1 999 x\r\nContent-Length: 2\r\n\r\nno"} {
+		for kind, begin := range map[string]string{"length": fmt.Sprintf("Content-Length: %d\r\n\r\nabc", 3+len(rest)), "chunks": "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"} {
+			s := newStage(t, func(c net.Conn, r *bufio.Reader) {
+				if req, err := http.ReadRequest(r); err == nil {
+					_, _ = io.ReadFull(req.Body, make([]byte, 3))
+					_, _ = io.WriteString(c, answer)
+					_, _ = io.Copy(io.Discard, r)
+				}
+			})
+			address, path, _ := strings.Cut(strings.TrimPrefix(s.url, "http://"), "/")
+			c, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			fmt.Fprintf(c, "POST /%s/x HTTP/1.1\r\nHost: localhost\r\n%s", path, begin)
+			_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+			all := bufio.NewReader(c)
+			resp, err := http.ReadResponse(all, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, resp.Body)
+			_, _ = io.WriteString(c, rest)
+			if more, _ := io.ReadAll(all); !resp.Close || len(more) > 0 {
+				t.Errorf("%s with %s: got the end of the connection %t, and a second answer %q; want the end only", name, kind, resp.Close, more)
+			}
+		}
+	}
+}
+
+func TestAWholeBodyKeepsTheConnectionOfTheClient(t *testing.T) {
+	s := newStage(t, says("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"))
+	resp, err := http.Post(s.url+"/x", "text/plain", strings.NewReader("body"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 200 || resp.Close {
+		t.Errorf("got %d with the end of the connection %t, want 200 without", resp.StatusCode, resp.Close)
+	}
+}
+
+// httputil passes the status line of the program on, with its version and its bytes.
+func TestTheBeginOfAWebSocketIsThatOfTheServer(t *testing.T) {
+	s := newStage(t, says("HTTP/1.7 101 A\rX-Evil: b\r\nUpgrade: WebSocket\r\nConnection: Upgrade, x\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n"))
+	for _, rules := range []*hostRules{nil, {host: "h"}} {
+		s.host = rules
+		address, path, _ := strings.Cut(strings.TrimPrefix(s.url, "http://"), "/")
+		c, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(c, "GET /%s/x HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", path)
+		_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+		all, _ := io.ReadAll(c)
+		got := string(all)
+		if !strings.HasPrefix(got, "HTTP/1.1 101 Switching Protocols\r\n") || !strings.Contains(got, "\r\nConnection: Upgrade\r\n") || !strings.Contains(got, "\r\nUpgrade: websocket\r\n") {
+			t.Errorf("got %q, want the status line and the upgrade of the server", got)
+		}
+		for _, evil := range []string{"Evil", "Transfer-Encoding", "Content-Length", "close"} {
+			if strings.Contains(got, evil) {
+				t.Errorf("got %q with %s of the program", got, evil)
+			}
+		}
+		c.Close()
+	}
+}
+
+func TestAProgramGetsTheQueryAsItIs(t *testing.T) {
+	var seen string
+	s := newStage(t, func(c net.Conn, r *bufio.Reader) {
+		if req, err := http.ReadRequest(r); err == nil {
+			seen = req.URL.RawQuery
+			_, _ = io.WriteString(c, "HTTP/1.1 204 No Content\r\n\r\n")
+		}
+	})
+	if _, _, err := s.get("/x?b=1;c=2&a=%zz&a=+"); err != nil || seen != "b=1;c=2&a=%zz&a=+" {
+		t.Errorf("got %q, %v; want the query of the client", seen, err)
+	}
+}
+
+func TestAProgramGetsNoCookieOfAProxy(t *testing.T) {
+	for given, want := range map[string]string{
+		"a=b; CF_Authorization=j; c=d": "[a=b; c=d]",
+		"_oauth2_proxy=j":              "[]", "_oauth2_proxy_0=j;_oauth2_proxy_csrf=k; x": "[x]", "AWSELBAuthSessionCookie-0=j": "[]", "GCP_IAAP_AUTH_TOKEN_1=j; GCP_IAP_UID=k": "[]",
+		"authelia_session=j;  e = f": "[e = f]", "authentik_proxy_1a2b=j": "[]", "cf_authorization=not-the-proxy's": "[cf_authorization=not-the-proxy's]", "sid=a; sid=b": "[sid=a; sid=b]",
+		"CF_Authorization =j": "[]", "\tCF_Authorization=j": "[]",
+	} {
+		out := &http.Request{Header: http.Header{"Cookie": {given}}}
+		hostRules{host: "h"}.request(out)
+		if got := fmt.Sprint(out.Header["Cookie"]); got != want {
+			t.Errorf("%q: got %s, want %s", given, got, want)
+		}
+	}
+}
+
 func TestTheClientThatLeavesEndsTheConnectionToTheProgram(t *testing.T) {
 	ended := make(chan error, 1)
 	s := newStage(t, func(c net.Conn, r *bufio.Reader) {
@@ -425,6 +555,9 @@ func TestThePathOfAProgramIsNotInTheLog(t *testing.T) {
 		"/v1//sessions/s1/ports/80/a/../SECRET": "/v1/sessions/s1/ports/80/…",
 		"/v1/sessions/s1/ports":                 "",
 		"/v1/sessions/s1/cells":                 "",
+		"/v1/sessions/s1/ports/80/SECRET/..":    "/v1/sessions/s1/ports/80/…",
+		"/v1/sessions/s1/ports/80/SECRET/../..": "/v1/sessions/s1/ports/80/…",
+		"/v1//sessions/s1/ports/80/SECRET/..":   "/v1/sessions/s1/ports/80",
 	} {
 		if got, found := loggedPath(p); got != want || found != (want != "") {
 			t.Errorf("%s: got %q, want %q", p, got, want)

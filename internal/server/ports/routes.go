@@ -109,7 +109,7 @@ func (p *Proxy) use(w http.ResponseWriter, r *http.Request, o Routes) {
 
 // describe returns how programs reach the ports of a session.
 func (p *Proxy) describe(s *session.Session) cellhold.PortAccess {
-	shown := cellhold.PortAccess{Path: PathOf(s.ID(), "PORT"), Hosts: []string{}, Public: p.o.Public(s), Header: access.TrafficHeader}
+	shown := cellhold.PortAccess{Path: PathOf(s.ID(), "PORT"), Hosts: []string{}, Public: p.o.Access.Public(s), Header: access.TrafficHeader}
 	for _, name := range p.o.Names {
 		shown.Hosts = append(shown.Hosts, "PORT-"+string(s.ID())+"."+name)
 	}

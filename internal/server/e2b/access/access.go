@@ -58,6 +58,8 @@ type Options struct {
 	All func(context.Context) []*session.Session
 	// Key returns the key of an owner's tokens. It returns false if the owner has no token any more.
 	Key func(owner string) (key []byte, ok bool)
+	// Published reports whether the creation of a session asked for ports that everybody can use, and the operator allows it.
+	Published func(*session.Session) bool
 	// Open is set if callers need no tokens. Sessions of callers with a token then cannot be used, as in the other APIs.
 	Open bool
 }
@@ -140,6 +142,18 @@ func (a *Access) Traffic(r *http.Request, s *session.Session) bool {
 // ports and for the code server. Callers of /v1 get one that runs no code.
 func (a *Access) Port(r *http.Request, s *session.Session) bool {
 	return a.allow(r, s, trafficHeader, ports) || a.allow(r, s, trafficHeader, traffic)
+}
+
+// Public reports whether everybody can use the ports of a session. The ports are not public any more when the operator has
+// removed the owner's token.
+func (a *Access) Public(s *session.Session) bool {
+	_, known := a.o.Key(s.Record().Owner)
+	return known && a.o.Published(s)
+}
+
+// HasToken reports whether a request has a header for a token of a sandbox.
+func HasToken(r *http.Request) bool {
+	return len(r.Header.Values(trafficHeader)) > 0 || len(r.Header.Values(accessHeader)) > 0
 }
 
 // Envd reports whether a request has the token for files and processes of a session, and sets the caller.

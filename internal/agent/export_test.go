@@ -1,0 +1,13 @@
+package agent
+
+import (
+	"testing"
+	"time"
+)
+
+// ShortenPortLinger shortens the wait for a program after the host has sent its last byte.
+func ShortenPortLinger(t testing.TB, d time.Duration) {
+	before := portLinger
+	portLinger = d
+	t.Cleanup(func() { portLinger = before })
+}
