@@ -6,12 +6,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
-	"unicode/utf8"
 
 	"cellhold/internal/server/exchange"
 )
 
-// pieceSize is the number of bytes of a content that are encoded at a time. The JSON of a control character has six bytes,
+// pieceSize is the number of bytes of an answer that are written at a time. The JSON of a control character has six bytes,
 // so the JSON of a whole document would take much more memory than the document.
 const pieceSize = 32 << 10
 
@@ -50,25 +49,31 @@ func (m model) write(w *bufio.Writer) error {
 // text is a content in UTF-8.
 type text []byte
 
+// escapes has the short forms of characters in JSON.
+var escapes = map[byte]string{'"': `\"`, '\\': `\\`, '\n': `\n`, '\r': `\r`, '\t': `\t`}
+
+// write writes a string of JSON. Package encoding/json would make a copy of it in memory.
 func (t text) write(w *bufio.Writer) error {
+	const hex = "0123456789abcdef"
 	_ = w.WriteByte('"') // a later write returns the error
-	var b bytes.Buffer
-	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(false)
-	for len(t) > 0 {
-		n := min(len(t), pieceSize)
-		for n < len(t) && !utf8.RuneStart(t[n]) {
-			n--
+	from := 0
+	for i, c := range t {
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
 		}
-		b.Reset()
-		if err := encoder.Encode(string(t[:n])); err != nil {
+		if _, err := w.Write(t[from:i]); err != nil {
 			return err
 		}
-		if _, err := w.Write(b.Bytes()[1 : b.Len()-2]); err != nil { // without the quotes and the line break
-			return err
+		from = i + 1
+		if short := escapes[c]; short != "" {
+			_, _ = w.WriteString(short)
+			continue
 		}
-		t = t[n:]
+		_, _ = w.WriteString(`\u00`)
+		_ = w.WriteByte(hex[c>>4])
+		_ = w.WriteByte(hex[c&15])
 	}
+	_, _ = w.Write(t[from:])
 	return w.WriteByte('"')
 }
 
