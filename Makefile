@@ -18,6 +18,7 @@ BENCHVENV := build/benchvenv
 SUITES  := build/suites
 CLIENTVENV := build/clientvenv
 CLIENTS := build/clients
+PYVENV  := build/pyvenv
 SLIM    := -trimpath -ldflags "-s -w"
 # No finding of vet is ignored. staticcheck.conf lists the checks of staticcheck.
 LINT    := go tool -modfile=tools.mod staticcheck
@@ -84,6 +85,7 @@ needs-test:
 $(VENV)/.done: test/requirements.txt
 $(BENCHVENV)/.done: bench/requirements.txt
 $(CLIENTVENV)/.done: test/clients/requirements.txt
+$(PYVENV)/.done: python/requirements.txt
 build/%venv/.done:
 	@tools/packages python3=python3
 	@python3 -c 'import venv, ensurepip' 2>/dev/null || tools/packages no-such-command=python3-venv
