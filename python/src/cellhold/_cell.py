@@ -77,14 +77,15 @@ class CellView:
 
     @property
     def error(self) -> Failure | None:
-        """Why the cell failed, with the traceback as text. None if it did not fail, or is not done."""
-        errors = [output.error for output in self.outputs if output.error]
-        if errors and self.data.status != "ok":
-            return errors[-1]
+        """Why the cell did not end with ok, with the traceback as text. None if it did, or is not done."""
         if self.data.status in (None, "ok"):
             return None
-        cause = self.data.cause or ""
-        return Failure(str(self.data.status), cause, f"{self.data.status}: {cause}".rstrip(": "))
+        errors = [output.error for output in self.outputs if output.error]
+        if errors and self.data.status == "error":
+            return errors[-1]
+        status, cause = str(self.data.status), self.data.cause or ""
+        trace = [errors[-1].traceback] if errors else []
+        return Failure(status, cause, "\n".join([*trace, f"{status}: {cause}".rstrip(": ")]))
 
     @property
     def figures(self) -> list[Figure]:

@@ -81,7 +81,7 @@ def time(text: str) -> datetime:
         raise ValueError(f"{text[:40]!r} is not a time")
     base, fraction, zone = match.groups()
     at = datetime.fromisoformat(base + ("+00:00" if zone == "Z" else zone))
-    return at.astimezone(timezone.utc) + timedelta(seconds=float(fraction or 0))
+    return at.astimezone(timezone.utc) + timedelta(microseconds=int((fraction or ".0")[1:7].ljust(6, "0")))
 
 
 def encode(value: Any) -> Any:

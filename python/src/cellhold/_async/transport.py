@@ -109,6 +109,7 @@ class AsyncTransport:
             _policy.Backoff(self.patience),
             _policy.repeatable(operation, key is not None) and not once,
         )
+        await self.open()
         for attempt in range(1 << 20):
             try:
                 answer = await self._exchange(request)
@@ -191,6 +192,7 @@ class AsyncTransport:
 
         When a connection breaks, it continues after the last event: it omits no event and repeats none.
         """
+        await self.open()
         backoff = _policy.Backoff(self.patience)
         while True:
             try:

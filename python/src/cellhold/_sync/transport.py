@@ -108,6 +108,7 @@ class Transport:
             _policy.Backoff(self.patience),
             _policy.repeatable(operation, key is not None) and not once,
         )
+        self.open()
         for attempt in range(1 << 20):
             try:
                 answer = self._exchange(request)
@@ -190,6 +191,7 @@ class Transport:
 
         When a connection breaks, it continues after the last event: it omits no event and repeats none.
         """
+        self.open()
         backoff = _policy.Backoff(self.patience)
         while True:
             try:
