@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,7 +47,9 @@ def ended(python: subprocess.Popen[str], server: int) -> bool:
 
 
 @pytest.mark.sandbox
-@pytest.mark.parametrize("then", ["pass", "raise SystemExit(3)", "import os; os.fork() or sys.stdin.read(); sys.exit()"])
+@pytest.mark.parametrize(
+    "then", ["pass", "raise SystemExit(3)", "import os; os.fork() or sys.stdin.read(); sys.exit()"]
+)
 def test_a_private_server_ends_when_python_ends(then: str) -> None:
     python, server = started(then)
     assert ended(python, server)
@@ -54,9 +57,12 @@ def test_a_private_server_ends_when_python_ends(then: str) -> None:
 
 @pytest.mark.sandbox
 def test_a_private_server_ends_when_python_is_killed_although_a_child_lives() -> None:
-    python, server = started("import os, time\n    if os.fork() == 0: time.sleep(600)\n    sys.stdin.read()")
-    children = subprocess.run(["ps", "-o", "pid=,comm=", "--ppid", str(python.pid)], capture_output=True, text=True)
-    child = [int(line.split()[0]) for line in children.stdout.splitlines() if "python" in line]
+    python, server = started(
+        "import os, time\n    if os.fork() == 0: time.sleep(600)\n    print('forked', flush=True)\n    sys.stdin.read()"
+    )
+    assert python.stdout is not None and python.stdout.readline() == "forked\n"
+    children = Path(f"/proc/{python.pid}/task/{python.pid}/children").read_text().split()
+    child = [int(pid) for pid in children if "python" in Path(f"/proc/{pid}/comm").read_text()]
     python.kill()
     try:
         readable, _, _ = select.select([server], [], [], 60)

@@ -202,12 +202,12 @@ async def network(server: dict[str, str], host: str) -> None:
     """Installs a package and uses the network, with a secret."""
     seconds: list[float] = []
     secrets: dict[str, Any] = {"KEY": ("www.example.org", "hidden")}
-    async with AsyncSession(**server, egress=["*.example.org"], secrets=secrets, packages=["tabulate"]) as s:
-        made = await s.packages.install("humanize>=4", on_progress=seconds.append)
-        assert [change.name for change in made.changes] == ["humanize"]
-        assert [package.name for package in await s.packages.list()] == ["humanize", "tabulate"]
-        assert "humanize==" in await s.packages.lock()
-        assert (await s.packages.remove("humanize")).changes[0].after is None
+    async with AsyncSession(**server, egress=["*.example.org"], secrets=secrets, packages=["humanize"]) as s:
+        made = await s.packages.install("example>=1", on_progress=seconds.append)
+        assert [change.name for change in made.changes] == ["example"]
+        assert [package.name for package in await s.packages.list()] == ["example", "humanize"]
+        assert "example==" in await s.packages.lock()
+        assert (await s.packages.remove("example")).changes[0].after is None
         code = (
             f"import os, urllib.request; print(os.environ['KEY'] == 'hidden'); urllib.request.urlopen({host!r}).status"
         )

@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"bytes"
 	"cmp"
+	"crypto/sha256"
 	"encoding/xml"
 	"os"
 	"os/exec"
@@ -31,7 +33,7 @@ type pythonText struct {
 func TestThePythonPackage(t *testing.T) {
 	t.Parallel()
 	index, web := newPyPI(t), newInternetFixture(t)
-	index.wheel(t, "tabulate", "0.9.0", nil)
+	index.wheel(t, "example", "1.0", nil)
 	index.wheel(t, "humanize", "4.15.0", nil)
 	s := serve(t, newHome(t), web.flags("--package-index", index.index(), "--max-egress", "allowlist", "--egress-host", "*.example.org")...)
 	file := filepath.Join(t.TempDir(), "report.xml")
@@ -63,5 +65,60 @@ func TestThePythonPackage(t *testing.T) {
 	}
 	if runErr != nil && !failed {
 		t.Errorf("pytest ended with %v:\n%s", runErr, out)
+	}
+}
+
+// pythonPlot draws a plot in a private server, and saves it.
+const pythonPlot = `
+import cellhold, sys
+with cellhold.Session(local=True) as s:
+    cell = s.run("import matplotlib.pyplot as plt; plt.plot([1, 3, 2]); plt.show()")
+    cell.figures[0].save(sys.argv[1])
+`
+
+// The wheels bring the program and the client into a new environment, which has nothing else of this repository. Wheels
+// of the same sources have the same bytes.
+func TestTheWheelsDrawAPlotInANewEnvironment(t *testing.T) {
+	t.Parallel()
+	folders := []string{t.TempDir(), t.TempDir()}
+	var wheels [2][]byte
+	for i, folder := range folders {
+		command(t, nil, absolute(t, "tools/wheels"), absolute(t, "build/pyvenv/bin/python"), binary(t), folder)
+		names, err := filepath.Glob(folder + "/*.whl")
+		if err != nil || len(names) != 2 {
+			t.Fatalf("got the wheels %v, %v; want 2", names, err)
+		}
+		sums := sha256.New()
+		for _, name := range names {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sums.Write(text)
+		}
+		wheels[i] = sums.Sum(nil)
+	}
+	if !bytes.Equal(wheels[0], wheels[1]) {
+		t.Error("two builds of the wheels differ, want the same bytes")
+	}
+	venv, plot := filepath.Join(t.TempDir(), "venv"), filepath.Join(t.TempDir(), "plot.png")
+	command(t, nil, "python3", "-m", "venv", venv)
+	command(t, nil, venv+"/bin/pip", "install", "--quiet", "--disable-pip-version-check", "--no-index",
+		"--find-links", folders[0], "--find-links", absolute(t, "build/pywheels"), "cellhold[server]")
+	env := []string{"PATH=/usr/bin:/bin", "CELLHOLD_HOME=" + newHome(t)}
+	command(t, env, venv+"/bin/cellhold", "version")
+	command(t, env, venv+"/bin/python", "-c", pythonPlot, plot)
+	if text, err := os.ReadFile(plot); err != nil || !bytes.HasPrefix(text, []byte("\x89PNG")) {
+		t.Errorf("got a plot of %d bytes, %v; want a PNG", len(text), err)
+	}
+}
+
+// command runs a program, which must succeed. Without env, it has the environment of the test.
+func command(t *testing.T, env []string, name string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Env = env
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
 	}
 }
