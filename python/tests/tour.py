@@ -19,6 +19,7 @@ async def tour(server: dict[str, str], folder: Path) -> None:
             await questions(s)
             await files(s, folder)
             await commands(s)
+            await penguins(s)
             await kernels(s)
             await notebook(s, client, folder)
             await snapshots(s)
@@ -150,6 +151,16 @@ async def commands(s: AsyncSession) -> None:
         assert error.waited is other
     await other.kill()
     assert (await s.commands.get(other.id)).done and len(await s.commands.list()) == 6
+
+
+async def penguins(s: AsyncSession) -> None:
+    demo = Path(__file__).parents[2] / "demo"
+    await s.files.upload(demo / "data" / "penguins.csv")
+    for file in sorted((demo / "cells").glob("*.py")):
+        code = file.read_text().replace("/mnt/data/penguins.csv", "penguins.csv")
+        cell = await s.run(code, raise_on_error="mistake" not in file.name)
+        assert cell.ok or "KeyError: 'specie'" in str(cell.error)
+    assert len(cell.figures) == 1 and len(cell.figures[0].png) > 50_000
 
 
 async def kernels(s: AsyncSession) -> None:
