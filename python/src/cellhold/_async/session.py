@@ -17,6 +17,7 @@ from .._policy import Deadline, waiting
 from .._settings import egress_of, figures_of, limits_of, secrets_of
 from ..errors import Error
 from ..events import Event
+from ..outputs import Output
 from . import _sys
 from .cell import AsyncCell
 from .cells import AsyncCells
@@ -211,7 +212,7 @@ class AsyncSession:
         figures: models.Figures | Sequence[str] | None = None,
         on_stdout: Callable[[str], object] | None = None,
         on_stderr: Callable[[str], object] | None = None,
-        on_output: Callable[[Any], object] | None = None,
+        on_output: Callable[[Output], object] | None = None,
         on_input: Callable[..., object] | None = None,
         on_error: Literal["continue", "cancel"] | None = None,
         raise_on_error: bool | None = None,
@@ -383,7 +384,7 @@ class AsyncSession:
         deadline: Deadline,
         on_stdout: Callable[[str], object] | None,
         on_stderr: Callable[[str], object] | None,
-        on_output: Callable[[Any], object] | None,
+        on_output: Callable[[Output], object] | None,
         on_input: Callable[..., object] | None,
     ) -> None:
         """Calls the callbacks until the cell is done or the time to wait is over."""
