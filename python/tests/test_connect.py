@@ -84,3 +84,10 @@ def test_a_program_that_does_not_serve_gives_its_reason(monkeypatch: pytest.Monk
     os.chmod(program, 0o755)
     with pytest.raises(cellhold.UnavailableError, match="the disk is full"):
         _private.start(str(program))
+
+
+def test_a_proxy_is_not_used_for_a_server_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy:1")
+    for url, proxies in (("http://127.0.0.1:5002", 0), ("http://localhost", 0), ("http://example.org", 1)):
+        with cellhold.Client(url, "t") as client:
+            assert len(client._transport.open()._mounts) == proxies

@@ -71,8 +71,8 @@ def test_an_end_that_was_done_before_its_answer_was_lost_is_done() -> None:
 def test_a_server_that_never_answers_is_given_up_after_the_patience() -> None:
     script = Script(*[httpx.ConnectError("refused")] * 9)
     with pytest.raises(cellhold.UnavailableError, match="http://server cannot be reached: refused"):
-        script.client(patience=0.25).version()
-    assert 2 <= len(script.requests) <= 3
+        script.client(patience=2).version()
+    assert 2 <= len(script.requests) <= 6
 
 
 def test_input_of_a_command_is_sent_again_from_the_same_offset() -> None:

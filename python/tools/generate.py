@@ -28,7 +28,7 @@ def generate(package: Path) -> None:
     made = [package / "_operations.py", package / "models.py", package / "_sync"]
     config = ROOT / "python" / "pyproject.toml"
     for step in (["check", "--fix-only", "--quiet", "--select", "I,F401"], ["format", "--quiet"]):
-        subprocess.run([sys.executable, "-m", "ruff", *step, "--config", config, *made], check=True)
+        subprocess.run([sys.executable, "-m", "ruff", *step, "--no-cache", "--config", config, *made], check=True)
 
 
 def differences(package: Path) -> list[str]:

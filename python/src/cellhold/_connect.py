@@ -12,10 +12,12 @@ from urllib.parse import urlsplit
 import httpx
 
 from . import _private
-from .errors import Error, InvalidError, UnavailableError
+from .errors import InvalidError, UnavailableError
 
 DEFAULT_URL = "http://127.0.0.1:5002"
 """The address of a server with default settings."""
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 _MAX_TOKENS = 1 << 20
 """Maximum bytes of a token file."""
@@ -27,6 +29,11 @@ class Place(NamedTuple):
     url: str
     token: str
     private: bool = False
+
+    @property
+    def on_loopback(self) -> bool:
+        """True if the server is on this machine, so that no proxy can reach it."""
+        return urlsplit(self.url).hostname in _LOOPBACK
 
 
 def find(url: str | None = None, token: str | None = None, *, local: bool = False, binary: str | None = None) -> Place:
@@ -82,7 +89,7 @@ def on_this_machine(token: str | None) -> Place | None:
 
 def token_for(url: str) -> str:
     """Returns the readable token for a server of this machine. Other servers never get it."""
-    return readable_token() if urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost") else ""
+    return readable_token() if Place(url, "").on_loopback else ""
 
 
 def readable_token() -> str:
@@ -111,6 +118,3 @@ def homes(environ: Mapping[str, str], uid: int, user: Path) -> list[Path]:
         return [system]
     state = Path(environ.get("XDG_STATE_HOME", ""))
     return [(state if state.is_absolute() else user / ".local" / "state") / "cellhold", system]
-
-
-__all__ = ["DEFAULT_URL", "Error", "Place", "checked", "find", "homes", "on_this_machine", "readable_token"]

@@ -57,7 +57,7 @@ class AsyncTransport:
                 url, token, local, binary = self._find
                 place = await _sys.blocking(_connect.find, url, token, local=local, binary=binary)
                 self.place = place
-                self._http = self._given or httpx.AsyncClient(trust_env=not place.private)
+                self._http = self._given or httpx.AsyncClient(trust_env=not place.on_loopback)
             return self._http
 
     async def aclose(self) -> None:

@@ -58,7 +58,7 @@ class Transport:
                 url, token, local, binary = self._find
                 place = _sys.blocking(_connect.find, url, token, local=local, binary=binary)
                 self.place = place
-                self._http = self._given or httpx.Client(trust_env=not place.private)
+                self._http = self._given or httpx.Client(trust_env=not place.on_loopback)
             return self._http
 
     def close(self) -> None:
