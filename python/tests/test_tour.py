@@ -39,6 +39,7 @@ def half(request: pytest.FixtureRequest, used: set[str], monkeypatch: pytest.Mon
             tour=lambda *more: asyncio.run(tour.tour(*more)), network=lambda *more: asyncio.run(tour.network(*more))
         )
     module = types.ModuleType("synchronous")
+    module.__file__ = tour.__file__
     text = Path(tour.__file__).read_text()
     exec(compile(unasync.synchronous(text), "tour.py, synchronous", "exec"), module.__dict__)
     return module
