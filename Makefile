@@ -20,6 +20,7 @@ CLIENTVENV := build/clientvenv
 CLIENTS := build/clients
 PYVENV  := build/pyvenv
 PYWHEELS := build/pywheels
+WHEELS  := build/wheels
 SLIM    := -trimpath -ldflags "-s -w"
 # No finding of vet is ignored. staticcheck.conf lists the checks of staticcheck.
 LINT    := go tool -modfile=tools.mod staticcheck
@@ -44,7 +45,7 @@ demo: image
 
 ## test: everything, with real sandboxes and a real Jupyter kernel
 # Tests that call t.Parallel mostly wait, so three at once suit two cores.
-test: needs-test check image polyglot $(VENV)/.done $(SUITES)/.done $(CLIENTVENV)/.done $(CLIENTS)/.done $(PYWHEELS)/.done
+test: needs-test check image polyglot $(VENV)/.done $(SUITES)/.done $(CLIENTVENV)/.done $(CLIENTS)/.done $(WHEELS)/.done $(PYWHEELS)/.done
 	@go run ./demo -cellhold $(BIN) -home $(STATE) -out build/demo
 	CGO_ENABLED=1 go test -race -short -timeout 20m $$(tools/race-packages)
 	CELLHOLD_TEST_JITTER=1 go run ./test/report -p 1 -parallel 3 -timeout 45m ./...
@@ -89,7 +90,7 @@ polyglot: image
 	@$(BIN) --home $(STATE) image build polyglot
 
 needs-test:
-	@tools/packages gcc=gcc,libc6-dev python3=python3 curl=curl
+	@tools/packages gcc=gcc,libc6-dev python3=python3 curl=curl chromium=chromium
 
 $(VENV)/.done: test/requirements.txt
 $(BENCHVENV)/.done: bench/requirements.txt
@@ -112,6 +113,12 @@ $(SUITES)/.done: test/suites.txt $(VENV)/.done
 $(PYWHEELS)/.done: python/runtime.txt $(PYVENV)/.done
 	rm -rf $(@D)
 	$(PYVENV)/bin/pip download --quiet --retries 10 --disable-pip-version-check --no-deps --only-binary :all: --require-hashes -r $< -d $(@D)
+	@touch $@
+
+# Packages that a notebook installs in its sandbox.
+$(WHEELS)/.done: test/wheels.txt $(CLIENTVENV)/.done
+	rm -rf $(@D)
+	$(CLIENTVENV)/bin/pip download --quiet --retries 10 --disable-pip-version-check --no-deps --only-binary :all: --require-hashes -r $< -d $(@D)
 	@touch $@
 
 # Published JavaScript clients. Their install scripts do not run.

@@ -92,6 +92,8 @@ type Session struct {
 	AtDeadline DeadlineAction `json:"at_deadline,omitempty" enum:"end,hibernate" doc:"Action at the deadline. A session that is busy hibernates as soon as it is not."`
 	Resume     ResumePolicy   `json:"resume,omitempty" enum:"use,request" doc:"Use or request that resumes the session after a requested hibernation, or after one at the deadline. use: the next use. request: only a resume request. Absent means use."`
 
+	PublicPorts bool `json:"public_ports,omitempty" doc:"If true, everybody can reach the ports of the session through hosts of the server, without a token."`
+
 	Template   string    `json:"template,omitempty" doc:"Template from which the session was created."`
 	Parent     SessionID `json:"parent,omitempty" doc:"Session from which this one was forked."`
 	Checkpoint string    `json:"checkpoint,omitempty" doc:"Checkpoint of the last rollback."`

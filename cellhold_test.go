@@ -70,10 +70,12 @@ var imports = map[string]struct {
 	"internal/agent/process":            {". internal/agent/kernels internal/agent/command internal/guestapi internal/jupyter internal/jupyter/stream", "it starts the real processes of kernels and commands"},
 	"internal/agent/forward":            {"internal/guestapi", "it runs next to hostile code; less code is safer"},
 	"internal/egress":                   {". internal/guestapi", "it gets its connections as a function, and knows no sessions"},
-	"internal/server":                   {". client internal/attachment internal/command internal/history internal/mcp internal/notebook internal/oneshot internal/outputs internal/packages internal/registry internal/session internal/server/article internal/server/docs internal/server/exchange internal/server/guard internal/server/inside internal/server/runs internal/session/terms internal/server/e2b internal/server/e2b/access internal/server/envd internal/server/jupyter", "it calls sessions; the session decides"},
+	"internal/server":                   {". client internal/attachment internal/command internal/history internal/mcp internal/notebook internal/oneshot internal/outputs internal/packages internal/registry internal/session internal/server/article internal/server/docs internal/server/download internal/server/exchange internal/server/guard internal/server/inside internal/server/runs internal/session/terms internal/server/e2b internal/server/e2b/access internal/server/envd internal/server/jupyter internal/server/ports", "it calls sessions; the session decides"},
 	"internal/server/article":           {". internal/packages internal/registry internal/session internal/notebook internal/outputs internal/server/docs internal/server/exchange internal/server/fastapi", "it is a second API for the same sessions"},
+	"internal/server/download":          {". internal/attachment", "it sends files, and knows no route"},
 	"internal/server/exchange":          {". internal/memory", "it has the code that all routes share, and knows no route"},
 	"internal/server/guard":             {". internal/server/exchange", "it decides which callers are allowed, without the content of a request"},
+	"internal/server/ports":             {". internal/session internal/server/e2b/access internal/server/exchange", "it gets its connections from a function, and trusts no program behind them"},
 	"internal/server/runs":              {". internal/oneshot internal/server/exchange", "it calls runs; package oneshot decides"},
 	"internal/server/inside":            {"client internal/server/exchange", "it calls routes as a client does, and knows none of them"},
 	"internal/server/docs":              {"", "it renders an OpenAPI document"},
@@ -101,7 +103,8 @@ var imports = map[string]struct {
 	"internal/server/envd":              {". internal/attachment internal/registry internal/session internal/server/e2b/access internal/server/envd/filesystempb internal/server/envd/processpb internal/server/exchange", "it translates another API for the same sessions"},
 	"internal/server/envd/filesystempb": {"", "it is generated"},
 	"internal/server/envd/processpb":    {"", "it is generated"},
-	"internal/server/jupyter":           {". internal/exclusive internal/memory internal/registry internal/session internal/session/terms internal/server/exchange internal/server/jupyter/framing internal/server/jupyter/specs", "it translates another API for the same sessions"},
+	"internal/server/jupyter":           {". internal/exclusive internal/memory internal/registry internal/session internal/session/terms internal/server/exchange internal/server/jupyter/contents internal/server/jupyter/framing internal/server/jupyter/specs", "it translates another API for the same sessions"},
+	"internal/server/jupyter/contents":  {". internal/attachment internal/exclusive internal/memory internal/notebook internal/server/download internal/server/exchange internal/session", "it gets the folders of a caller from a function, and knows no kernel"},
 	"internal/server/jupyter/framing":   {"", "it converts messages without knowing their meaning"},
 	"internal/server/jupyter/specs":     {"", "it reads the files of an image, and knows no server"},
 	"internal/session/terms":            {". internal/guestapi internal/record", "it checks requests, and knows no session"},
@@ -131,14 +134,15 @@ var imports = map[string]struct {
 	"test/prose":  {"", "it reads texts"},
 	"test/docs":   {"", "it reads texts"},
 	// Programs connect packages.
-	"cmd/cellhold-guest":   {". internal/agent internal/agent/deputy internal/agent/files internal/agent/command internal/agent/install internal/agent/process internal/agent/written internal/guestapi internal/jupyter internal/link internal/rawio", "it runs next to hostile code; less code is safer"},
-	"cmd/cellhold-runner":  {"internal/sandbox/embedded/runsc", "each process of a sandbox initialises everything that it links"},
-	"cmd/cellhold":         {"*", "it connects the parts of the command line"},
-	"internal/cli/console": {".", "it writes to people, and knows no command"},
-	"internal/cli/remote":  {". client internal/cli/console", "its commands use a server only through the client"},
-	"internal/cli/script":  {". client internal/cli/console internal/cli/remote", "it runs on any server, through the client"},
-	"internal/cli/setup":   {"*", "it builds a server from all its parts"},
-	"internal/cli/doctor":  {". internal/cli/console internal/cli/setup internal/image internal/sandbox internal/sandbox/embedded internal/session/snapshots internal/template", "it checks what a server would use"},
+	"cmd/cellhold-guest":       {". internal/agent internal/agent/deputy internal/agent/files internal/agent/command internal/agent/install internal/agent/process internal/agent/written internal/guestapi internal/jupyter internal/link internal/rawio", "it runs next to hostile code; less code is safer"},
+	"cmd/cellhold-runner":      {"internal/sandbox/embedded/runsc", "each process of a sandbox initialises everything that it links"},
+	"cmd/cellhold":             {"*", "it connects the parts of the command line"},
+	"internal/cli/console":     {".", "it writes to people, and knows no command"},
+	"internal/cli/remote":      {". client internal/cli/console internal/cli/kernelproxy", "its commands use a server only through the client"},
+	"internal/cli/kernelproxy": {". client internal/cli/console internal/guestapi internal/jupyter internal/jupyter/zmtp internal/server/jupyter/framing", "it passes messages on, through the client of a server"},
+	"internal/cli/script":      {". client internal/cli/console internal/cli/remote", "it runs on any server, through the client"},
+	"internal/cli/setup":       {"*", "it builds a server from all its parts"},
+	"internal/cli/doctor":      {". internal/cli/console internal/cli/setup internal/image internal/sandbox internal/sandbox/embedded internal/session/snapshots internal/template", "it checks what a server would use"},
 }
 
 // foreign has, for each module that is not ours, the only packages that can import it.
@@ -148,11 +152,11 @@ var foreign = map[string]string{
 	"github.com/google/go-containerregistry":   "internal/image",
 	"github.com/hashicorp/yamux":               "internal/link",
 	"golang.org/x/net/idna":                    "internal/egress", // a second parser could read a name differently
-	"github.com/danielgtaylor/huma/v2":         "internal/server internal/server/article internal/server/docs internal/server/runs",
+	"github.com/danielgtaylor/huma/v2":         "internal/server internal/server/article internal/server/docs internal/server/jupyter internal/server/runs internal/server/ports",
 	"github.com/alecthomas/kong":               "cmd/cellhold internal/cli/setup",
 	"github.com/modelcontextprotocol/go-sdk":   "bench/contender demo internal/mcp", // the benchmark and the demo are clients
 	"connectrpc.com/connect":                   "internal/server/envd",
-	"github.com/coder/websocket":               "bench/contender internal/server/jupyter internal/server", // the benchmark and the server's tests are clients
+	"github.com/coder/websocket":               "bench/contender internal/cli/kernelproxy internal/server/jupyter internal/server", // the benchmark, the proxy and the server's tests are clients
 	"google.golang.org/protobuf":               "internal/server/envd internal/server/envd/filesystempb internal/server/envd/processpb",
 	"golang.org/x/image":                       "internal/mcp",             // scales images down
 	"github.com/microcosm-cc/bluemonday":       "internal/notebook/export", // cleans the HTML of outputs

@@ -14,7 +14,7 @@ const (
 // RunRequest describes one run. A run has its own sandbox, which is used once and then destroyed.
 type RunRequest struct {
 	Code     string   `json:"code,omitempty" doc:"Source code, at most 4 MiB. Send either code or command." example:"print(6 * 7)"`
-	Language string   `json:"language,omitempty" maxLength:"40" doc:"Language of the code: python, bash, javascript, typescript, r, c, cpp, go, rust or java. The image must have its tools. Absent means python." example:"python"`
+	Language string   `json:"language,omitempty" maxLength:"40" doc:"Language of the code: python, bash, javascript, typescript, r, c, cpp, go, rust or java. The image must have its tools; the image polyglot has all. Absent means python." example:"python"`
 	Mode     RunMode  `json:"mode,omitempty" enum:"cell,program" doc:"cell: in a Jupyter kernel, with figures, values and the exception. program: as a program, with args, stdin and an exit status. Absent means cell for Python without stdin, args and tests, and program otherwise."`
 	Command  string   `json:"command,omitempty" doc:"Line for a shell, in place of code. It can use the files of the request." example:"python3 -m pytest -q"`
 	Args     []string `json:"args,omitempty" doc:"Arguments of the program. With tests, they come before the arguments of each test."`

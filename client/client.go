@@ -151,16 +151,21 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader, 
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		return nil, cellhold.Wrap(cellhold.Unavailable, err, "The server at %s cannot be reached: %v.", c.base, innermost(err))
+		return nil, c.unreachable(ctx, err)
 	}
 	if res.StatusCode < 200 || res.StatusCode > 299 {
 		defer drain(res.Body)
 		return nil, problem(res)
 	}
 	return res, nil
+}
+
+// unreachable returns the error of a request without an answer.
+func (c *Client) unreachable(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return cellhold.Wrap(cellhold.Unavailable, err, "The server at %s cannot be reached: %v.", c.base, innermost(err))
 }
 
 // innermost returns the cause of a connection error, without the method, the address and the system call.

@@ -33,6 +33,8 @@ type CreateSession struct {
 	Lifetime   float64                 `json:"lifetime,omitempty"`    // seconds to the deadline; 0 means no deadline
 	AtDeadline cellhold.DeadlineAction `json:"at_deadline,omitempty"` // empty means that the session ends
 	Resume     cellhold.ResumePolicy   `json:"resume,omitempty"`      // empty means that the next use resumes the session
+
+	PublicPorts bool `json:"public_ports,omitempty"` // everybody can reach the ports through hosts of the server
 }
 
 // Code describes a cell to run.

@@ -35,7 +35,7 @@ type cli struct {
 	MCP      mcpCmd             `cmd:"" name:"mcp" help:"Give AI agents sessions as tools, over stdio."`
 	Install  remote.InstallCmd  `cmd:"" help:"Install packages in a session."`
 	Exec     remote.ExecCmd     `cmd:"" help:"Run a command in a session, with input, signals and exit status."`
-	Session  remote.SessionCmd  `cmd:"" help:"List, end, hibernate, fork and restore sessions."`
+	Session  remote.SessionCmd  `cmd:"" help:"List, end, connect to, hibernate, fork and restore sessions."`
 	Template remote.TemplateCmd `cmd:"" help:"List the templates of a server."`
 	Copy     remote.CopyCmd     `cmd:"" name:"cp" help:"Copy files and directories to or from a session."`
 	Image    imageCmd           `cmd:"" help:"Build, list, import and export images."`

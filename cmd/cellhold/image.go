@@ -34,7 +34,7 @@ func progress(t *console.Terminal) image.Progress {
 }
 
 type imageBuildCmd struct {
-	Recipe string `arg:"" help:"Name of the recipe: python, or polyglot (adds R and JavaScript)." default:"python"`
+	Recipe string `arg:"" help:"Name of the recipe: python, or polyglot (adds R, JavaScript and compilers)." default:"python"`
 }
 
 // Run builds an image.

@@ -68,6 +68,7 @@ type Agent struct {
 	files    *files
 	commands *command.Commands
 	ways     *ways
+	ports    *ports
 
 	kernelWork sync.WaitGroup // one goroutine per kernel
 
@@ -111,6 +112,7 @@ func New(o Options) (*Agent, error) {
 		kernels:  make(map[cellhold.KernelID]*kernels.Kernel),
 		ended:    make(map[cellhold.KernelID]int64),
 		ways:     &ways{port: o.Port, dir: o.Trust, open: make(map[string]*way)},
+		ports:    newPorts(),
 	}, nil
 }
 

@@ -41,6 +41,7 @@ func (a *Agent) routes() http.Handler {
 	mux.HandleFunc("PUT /v1/ways/{way}", a.putWay)
 	mux.HandleFunc("DELETE /v1/ways/{way}", a.deleteWay)
 	mux.HandleFunc("POST /v1/ways/{way}/next", a.postNext)
+	mux.HandleFunc("POST /v1/ports/{port}", a.postPort)
 	if a.options.Files != nil {
 		mux.Handle("/v1/files", a.options.Files)
 		mux.Handle("/v1/files/", a.options.Files)

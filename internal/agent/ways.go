@@ -110,6 +110,18 @@ func (s *ways) close(name string) {
 	}
 }
 
+// has reports whether an egress proxy has a port.
+func (s *ways) has(port int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.open {
+		if w.port == port {
+			return true
+		}
+	}
+	return false
+}
+
 func (s *ways) closeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

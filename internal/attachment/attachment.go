@@ -96,6 +96,7 @@ type Attachment struct {
 	transfers  atomic.Int32           // number of running uploads, downloads and watches
 	moving     atomic.Int32           // number of running uploads, downloads and installations
 	installing chan struct{}          // capacity 1: held during a change of packages
+	ports      chan struct{}          // one token for each connection to a port
 	destroyed  atomic.Pointer[string] // why the server destroys the sandbox; nil if it does not
 }
 
@@ -114,7 +115,8 @@ func Attach(ctx, base context.Context, sb sandbox.Sandbox, o Options, r Request)
 	if err != nil {
 		return nil, err
 	}
-	a := &Attachment{o: o, sandbox: sb, client: client, boot: info.Boot, version: info.Version, peaks: peaks.New(sb), installing: make(chan struct{}, 1)}
+	a := &Attachment{o: o, sandbox: sb, client: client, boot: info.Boot, version: info.Version, peaks: peaks.New(sb), installing: make(chan struct{}, 1),
+		ports: make(chan struct{}, maxPortConns)}
 	a.ctx, a.cancel = context.WithCancelCause(base)
 	for _, k := range info.Kernels {
 		a.known = append(a.known, k.ID)
@@ -227,6 +229,15 @@ func (a *Attachment) End(ctx context.Context) (cellhold.CellStatus, string, erro
 
 // PullOutput copies the output files to the host.
 func (a *Attachment) PullOutput(ctx context.Context) error { return a.o.Mirror.Pull(ctx, a.client) }
+
+// OOMKills returns the number of processes of the sandbox that the host has killed for lack of memory, or 0 if it is unknown.
+func (a *Attachment) OOMKills(ctx context.Context) int64 {
+	n, err := a.oomKills(ctx)
+	if err != nil {
+		return 0
+	}
+	return n
+}
 
 func (a *Attachment) oomKills(ctx context.Context) (int64, error) {
 	u, err := a.sandbox.Usage(ctx)

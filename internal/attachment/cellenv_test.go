@@ -69,3 +69,10 @@ func TestAnOldAgentHasNoJupyterClients(t *testing.T) {
 		t.Errorf("%v, want Unsupported", err)
 	}
 }
+
+func TestAnOldAgentHasNoPorts(t *testing.T) {
+	a := &Attachment{version: portVersion - 1}
+	if _, err := a.DialPort(t.Context(), 8000); cellhold.KindOf(err) != cellhold.Unsupported {
+		t.Errorf("%v, want Unsupported", err)
+	}
+}

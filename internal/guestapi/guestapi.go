@@ -35,6 +35,7 @@
 //	                                       program in the guest that uses the proxy: the guest sends an
 //	                                       Ask, the host an Answer, one line of JSON each, and then
 //	                                       bytes flow in both directions
+//	POST   /v1/ports/{port}                → see port.go
 //	GET    /v1/kernels/{kernel}/wire       → see wire.go
 //	*      /v1/files…                      → see files.go
 //	POST   /v1/packages                    Install → Installed, when it has ended; a disconnect ends it
@@ -65,7 +66,8 @@ import (
 //	4  2026-11: wires for raw messages of kernels, cells with the request of a client
 //	5  2026-11: directories of kernels, code before and after a cell, process ids of commands
 //	6  2026-11: a cell whose message id was used before is refused as a bad request, so the host does not send it again
-const Version = 6
+//	7  2026-11: connections to ports of the sandbox
+const Version = 7
 
 // Bounds of requests and lists that both sides keep. Those of events are in bounds.go. The host checks all of them,
 // because it does not trust the guest.

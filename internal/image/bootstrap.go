@@ -145,6 +145,9 @@ func (j job) mmdebstrapArgs(sources aptConfig) ([]string, error) {
 		"--dpkgopt=path-exclude=/usr/share/info/*",
 		"--dpkgopt=path-exclude=/usr/share/locale/*",
 		"--dpkgopt=path-exclude=/usr/share/lintian/*",
+		// Debian's packages of Java fail without this folder.
+		`--setup-hook=mkdir -p "$1/usr/share/man/man1"`,
+		`--customize-hook=rm -rf "$1/usr/share/man/man1"`,
 		`--customize-hook=mkdir -p "$1/run/build" && cp -r ` + shellQuote(build) + `/. "$1/run/build/"`,
 		`--customize-hook=env -i PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 chroot "$1" sh /run/build/recipe/build.sh >&2`,
 		// Without its configuration file, which is in the new /tmp, apt would clean the host instead.

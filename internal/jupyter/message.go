@@ -87,25 +87,43 @@ func encodeHeader(raw json.RawMessage, h Header) []byte {
 // left out at the end. The message shares memory with the frames. A message with fewer than ownParts parts
 // cannot be verified, but it is passed on. That is safe, because user code can sign messages anyway.
 func Decode(key string, ch Channel, frames [][]byte, dropped int64) (Message, error) {
-	at := -1
-	for i := range min(len(frames), maxPrefix+1) {
-		if string(frames[i]) == delimiter {
-			at = i
-			break
-		}
+	signature, parts, err := split(frames)
+	if err != nil {
+		return Message{}, err
 	}
-	if at < 0 {
-		return Message{}, fmt.Errorf("%w: no delimiter in %d frames", errForm, len(frames))
-	}
-	frames = frames[at+1:]
-	if len(frames) == 0 {
-		return Message{}, fmt.Errorf("%w: no signature", errForm)
-	}
-	signature, parts := frames[0], frames[1:]
 	if len(parts) >= ownParts && !hmac.Equal(signature, sign(key, parts[:ownParts])) {
 		return Message{}, errSignature
 	}
 	return DecodeParts(ch, parts, dropped)
+}
+
+// Open returns the parts of a message from a client, as they came: header, parent header, metadata, content and the
+// buffers. It refuses a message that is not complete, or that is not signed with the key. It does not read the parts.
+func Open(key string, frames [][]byte) (parts [][]byte, err error) {
+	signature, parts, err := split(frames)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(parts) < ownParts:
+		return nil, fmt.Errorf("%w: %d parts", errForm, len(parts))
+	case !hmac.Equal(signature, sign(key, parts[:ownParts])):
+		return nil, errSignature
+	}
+	return parts, nil
+}
+
+// split finds the signature and the parts in the frames of a message.
+func split(frames [][]byte) (signature []byte, parts [][]byte, err error) {
+	for i := range min(len(frames), maxPrefix+1) {
+		if string(frames[i]) != delimiter {
+			continue
+		}
+		if i+1 == len(frames) {
+			return nil, nil, fmt.Errorf("%w: no signature", errForm)
+		}
+		return frames[i+1], frames[i+2:], nil
+	}
+	return nil, nil, fmt.Errorf("%w: no delimiter in %d frames", errForm, len(frames))
 }
 
 // DecodeParts reads the parts of a message from a kernel, which are the frames after the signature. The other

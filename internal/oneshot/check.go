@@ -22,7 +22,7 @@ const (
 	maxDeadline     = time.Hour
 	defaultDeadline = 10 * time.Minute
 	testTimeout     = 10 * time.Second // default for each test
-	compileTimeout  = time.Minute
+	compileTimeout  = 2 * time.Minute
 
 	maxTests    = 500
 	maxExpected = 1 << 20
@@ -116,6 +116,7 @@ func (p *plan) setMode() (err error) {
 	if p.language, err = findLanguage(q.Language); err != nil {
 		return err
 	}
+	p.language = p.language.of(q.Code)
 	needsProgram := q.Stdin != "" || len(q.Args) > 0 || len(q.Tests) > 0
 	switch q.Mode {
 	case "":

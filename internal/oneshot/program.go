@@ -29,12 +29,13 @@ func (j *job) runProgram(ctx context.Context) error {
 	return nil
 }
 
-// compile compiles the program. It returns false if the compiler refused the code.
+// compile compiles the program. It returns false if the program is not compiled; the result then has the reason.
 func (j *job) compile(ctx context.Context) (bool, error) {
 	compiler := j.plan.language.compile
 	if len(compiler) == 0 {
 		return true, nil
 	}
+	killed := j.attachment.OOMKills(ctx)
 	c, err := j.command(ctx, compiler, "", compileTimeout)
 	if err != nil {
 		return false, err
@@ -42,9 +43,16 @@ func (j *job) compile(ctx context.Context) (bool, error) {
 	if err := j.checkTool(c, compiler); err != nil || c.Status == cellhold.CommandOK {
 		return err == nil, err
 	}
+	// A compiler reports the end of its own processes as an error in the code.
+	if c.Status == cellhold.CommandExit && j.attachment.OOMKills(ctx) > killed {
+		c.Status, c.Cause = cellhold.CommandOOM, "A process of the compiler was killed because the run exceeded its memory limit."
+	}
 	j.takeCommand(c)
 	if c.Status == cellhold.CommandExit {
 		j.result.Status = cellhold.RunCompileError
+	}
+	if c.Cause != "" {
+		j.result.Cause = "The code was not compiled. " + c.Cause
 	}
 	return false, nil
 }

@@ -30,6 +30,8 @@ type CreateRequest struct {
 	Article  bool              // created through the article's API
 	Once     bool              `json:",omitempty"` // for one run of package oneshot; a later server deletes the session. The digest of a request without it stays the same
 
+	PublicPorts bool // everybody can reach the ports of the session through hosts of the server
+
 	Kernel string `json:",omitempty"` // kernelspec of the first kernel; empty: the server's default; the digest of a request without it stays the same
 
 	terms.Process
@@ -168,6 +170,9 @@ func (r *Registry) newRecord(q CreateRequest) (record.Session, session.Image, er
 	if err := q.check(); err != nil {
 		return fail(err)
 	}
+	if err := r.o.checkPorts(q); err != nil {
+		return fail(err)
+	}
 	digest := q.digest()
 	q, err := r.o.fromTemplate(q)
 	if err != nil {
@@ -196,7 +201,7 @@ func (r *Registry) newRecord(q CreateRequest) (record.Session, session.Image, er
 	rec := record.Session{
 		Session: cellhold.Session{ID: id, User: q.User, State: cellhold.SessionStarting, Image: q.Image, Startup: cmp.Or(q.Prepared, q.Startup),
 			Created: now, Used: now, Limits: limits, Egress: out, Secrets: shownSecrets(q.Secrets), Template: q.Template,
-			Figures: q.Figures, Meta: q.Meta, Kernels: kernels},
+			Figures: q.Figures, Meta: q.Meta, Kernels: kernels, PublicPorts: q.PublicPorts},
 		Owner: q.Owner, Digest: img.Digest, Vault: vault, Sandbox: record.SandboxID(id, 0), Article: q.Article, Once: q.Once,
 		Env: q.Env, Key: q.Key, KeyDigest: digest,
 	}

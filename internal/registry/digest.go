@@ -29,6 +29,7 @@ type createParts struct {
 	Lifetime time.Duration           `json:",omitempty"`
 	Action   cellhold.DeadlineAction `json:",omitempty"`
 	Article  bool                    `json:",omitempty"`
+	Public   bool                    `json:",omitempty"`
 }
 
 // forkParts has the parts of a request for a fork that its digest covers.
@@ -46,7 +47,7 @@ func (q CreateRequest) digest() string {
 		return ""
 	}
 	p := createParts{User: q.User, Template: q.Template, Image: q.Image, Startup: q.Startup, Limits: q.Limits, Egress: q.Egress,
-		Secrets: shownSecrets(q.Secrets), Figures: q.Figures, Meta: q.Meta, Env: q.Env, Dir: q.Dir, Resume: q.Resume, Article: q.Article}
+		Secrets: shownSecrets(q.Secrets), Figures: q.Figures, Meta: q.Meta, Env: q.Env, Dir: q.Dir, Resume: q.Resume, Article: q.Article, Public: q.PublicPorts}
 	if q.Deadline != nil {
 		p.Lifetime, p.Action = q.Deadline.Lifetime, q.Deadline.Action
 	}

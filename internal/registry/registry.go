@@ -75,6 +75,7 @@ type Registry struct {
 	starting    int                           // reserved slots of sessions that get a sandbox
 	hibernating int                           // reserved slots of sessions that hibernate
 	quotas      map[string]*quota             // by owner, so at most one for each token
+	ports       portCounts                    // of the connections to ports
 	strays      []stray                       // the strays whose removal failed
 	condemned   map[sandbox.ID]int            // the removals that are not done, by sandbox
 	reschedule  chan struct{}                 // capacity 1: the due time of a session changed
@@ -117,7 +118,7 @@ func New(o Options) (*Registry, error) {
 		}
 	}
 	r := &Registry{o: o, sessions: map[cellhold.SessionID]*session.Session{}, broken: map[cellhold.SessionID]broken{}, article: map[string]cellhold.SessionID{},
-		condemned: map[sandbox.ID]int{}, quotas: map[string]*quota{},
+		condemned: map[sandbox.ID]int{}, quotas: map[string]*quota{}, ports: portCounts{map[string]int{}, map[cellhold.SessionID]int{}},
 		adopting: map[cellhold.SessionID]*adopting{}, spared: map[cellhold.SessionID]bool{}, reschedule: make(chan struct{}, 1), adopted: make(chan struct{})}
 	r.env = &session.Environment{Settings: o.Settings, Driver: freeDriver{o.Driver, r}, Store: o.Store, Images: o.Images, Templates: o.Templates,
 		Packages: o.Packages, Logger: o.Logger, Snapshots: snapshots.New(o.Driver, o.MaxSnapshots), Folders: &r.folders, Registry: hooks{r}, Running: &r.running}

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"mime/multipart"
@@ -14,8 +13,11 @@ import (
 
 	"cellhold"
 	"cellhold/internal/attachment"
+	"cellhold/internal/server/download"
 	"cellhold/internal/server/envd"
 	"cellhold/internal/server/exchange"
+	"cellhold/internal/server/jupyter"
+	"cellhold/internal/server/ports"
 	"cellhold/internal/session"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -31,9 +33,11 @@ const maxParts = 1000
 // longBody reports whether a request uploads a file. The session limits its size.
 func longBody(r *http.Request) bool {
 	if !strings.HasPrefix(r.URL.Path, "/v1/sessions/") {
-		return envd.IsLong(r)
+		return envd.IsLong(r) || jupyter.IsLong(r)
 	}
 	switch {
+	case ports.Is(r):
+		return true
 	case r.Method == http.MethodPut:
 		return strings.HasSuffix(r.URL.Path, "/files/content") || strings.HasSuffix(r.URL.Path, "/files/archive")
 	case r.Method == http.MethodPost:
@@ -77,130 +81,8 @@ func (s *Server) stream(ctx context.Context, id cellhold.SessionID, f func(http.
 
 func (s *Server) downloadFile(ctx context.Context, in *contentInput) (*streamOutput, error) {
 	return s.files(ctx, in.ID, func(w http.ResponseWriter, r *http.Request, a *attachment.Attachment) error {
-		if strings.Contains(r.Header.Get("Range"), ",") {
-			r.Header.Del("Range") // each range would be a request to the sandbox, and a header can have thousands
-		}
-		content, err := openRemote(r, a, in.Path)
-		if err != nil {
-			return err
-		}
-		defer content.close()
-		asAttachment(w.Header(), path.Base(in.Path))
-		w.Header().Set("ETag", `"`+content.info.Version+`"`)
-		http.ServeContent(w, r, "", content.info.Modified, content)
-		if content.err != nil {
-			panic(http.ErrAbortHandler)
-		}
-		return nil
+		return download.Serve(w, r, a, in.Path)
 	})
-}
-
-// asAttachment sets headers that keep a browser from showing a page that untrusted code wrote.
-func asAttachment(h http.Header, name string) {
-	h.Set("Content-Type", anyType) // without it, ServeContent could choose text/html
-	h.Set("Content-Disposition", asDownload(name))
-	h.Set("Content-Security-Policy", "sandbox; default-src 'none'")
-}
-
-// remoteFile is a file of the sandbox for http.ServeContent. It reads only the requested part.
-type remoteFile struct {
-	ctx     context.Context
-	sandbox *attachment.Attachment
-	path    string
-	info    cellhold.FileInfo // when the download began; the file can have changed since then
-	version string            // the version that the client asks for; empty if any version is right
-
-	at, openAt int64
-	open       io.ReadCloser
-	err        error // error of a read
-}
-
-// openRemote opens a file for a request. For the whole file it asks for the size and the content at once, because code
-// in the sandbox can change the file between two requests.
-func openRemote(r *http.Request, a *attachment.Attachment, path string) (*remoteFile, error) {
-	f := &remoteFile{ctx: r.Context(), sandbox: a, path: path}
-	var err error
-	if whole(r) {
-		f.info, f.open, err = a.OpenFile(f.ctx, path)
-		if cellhold.KindOf(err) != cellhold.Unsupported {
-			return f, err
-		}
-	}
-	if f.info, err = a.StatFile(f.ctx, path, true); err != nil {
-		return nil, err
-	}
-	switch f.info.Type {
-	case cellhold.FileDirectory:
-		return nil, cellhold.Errorf(cellhold.Conflict, "%s is a directory: use GET …/files/archive to download it as an archive.", f.info.Path)
-	case cellhold.FileRegular:
-	default:
-		return nil, cellhold.Errorf(cellhold.Denied, "%s is not a regular file, so it cannot be downloaded.", f.info.Path)
-	}
-	if r.Header.Get("If-Range") != "" || r.Header.Get("If-Match") != "" {
-		f.version = f.info.Version
-	}
-	if whole(r) { // report an error before the first byte
-		f.open, err = a.ReadFile(f.ctx, path, "", 0, f.info.Size)
-	}
-	return f, err
-}
-
-// whole reports whether a request needs the whole file.
-func whole(r *http.Request) bool {
-	for _, condition := range []string{"Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"} {
-		if r.Header.Get(condition) != "" {
-			return false
-		}
-	}
-	return r.Method == http.MethodGet
-}
-
-// Seek sets the offset of the next read.
-func (f *remoteFile) Seek(offset int64, whence int) (int64, error) {
-	switch whence {
-	case io.SeekCurrent:
-		offset += f.at
-	case io.SeekEnd:
-		offset += f.info.Size
-	}
-	if offset < 0 {
-		return 0, errors.New("seek before the beginning")
-	}
-	f.at = offset
-	return offset, nil
-}
-
-// Read continues to read, and opens the file again if Seek changed the offset.
-func (f *remoteFile) Read(b []byte) (int, error) {
-	if f.at >= f.info.Size {
-		return 0, io.EOF
-	}
-	if f.open == nil || f.openAt != f.at {
-		f.close()
-		r, err := f.sandbox.ReadFile(f.ctx, f.path, f.version, f.at, f.info.Size-f.at)
-		if err != nil {
-			f.err = err
-			return 0, err
-		}
-		f.open, f.openAt = r, f.at
-	}
-	n, err := f.open.Read(b)
-	f.at += int64(n)
-	f.openAt = f.at
-	if err == io.EOF && f.at < f.info.Size {
-		err = io.ErrUnexpectedEOF
-	}
-	if err != nil && err != io.EOF {
-		f.err = err
-	}
-	return n, err
-}
-
-func (f *remoteFile) close() {
-	if f.open != nil {
-		f.open.Close()
-		f.open = nil
-	}
 }
 
 func (s *Server) uploadFile(ctx context.Context, in *writeInput) (*streamOutput, error) {
@@ -277,7 +159,7 @@ func (s *Server) downloadArchive(ctx context.Context, in *archiveInput) (*stream
 		if suffix == "" {
 			suffix = ".tar"
 		}
-		asAttachment(w.Header(), name+suffix)
+		download.AsAttachment(w.Header(), name+suffix)
 		if _, err := io.Copy(w, archive); err != nil {
 			s.problem(r.Context(), err) // writes to the log
 			panic(http.ErrAbortHandler)

@@ -19,6 +19,7 @@ const (
 	tagFiles     = "Files"
 	tagPackages  = "Packages"
 	tagRuns      = "Runs"
+	tagPorts     = "Ports"
 	tagState     = "State"
 )
 
@@ -31,6 +32,7 @@ var tags = []*huma.Tag{
 	{Name: tagFiles, Description: "The files of the sandbox, the files in /mnt/data/output, and the notebook."},
 	{Name: tagPackages, Description: "Packages that are installed in a session in addition to those of its image."},
 	{Name: tagRuns, Description: "A run executes code in a sandbox that is used once: for graders, for reward functions, and for code that needs no session."},
+	{Name: tagPorts, Description: "Programs in the sandbox that listen on a port of its loopback. You reach them through the server, with HTTP and WebSockets."},
 	{Name: tagState, Description: "The state of the server."},
 	{Name: article.Tag, Description: "A small API at the root path, from the article that this project started with. Each user has one session, named by user_id. Answers are text."},
 }

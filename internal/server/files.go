@@ -3,11 +3,10 @@ package server
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"path"
-	"strings"
 	"time"
 
+	"cellhold/internal/server/download"
 	"cellhold/internal/session"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -45,11 +44,11 @@ func (s *Server) fileRoutes(api huma.API) {
 		OperationID: "get-file", Method: http.MethodGet, Path: "/v1/sessions/{id}/output/{path}", Tags: []string{tagFiles},
 		Summary:     "Download an output file",
 		Description: "The answer is always an attachment of type application/octet-stream. So a browser never shows a page that untrusted code wrote as a page of this server. Range requests work.",
-		Responses:   download("The file", "application/octet-stream"),
+		Responses:   downloadAnswer("The file", "application/octet-stream"),
 	}, s.getFile)
 }
 
-func download(description, mediaType string) map[string]*huma.Response {
+func downloadAnswer(description, mediaType string) map[string]*huma.Response {
 	return map[string]*huma.Response{"200": {
 		Description: description,
 		Content:     map[string]*huma.MediaType{mediaType: {Schema: &huma.Schema{Type: "string", Format: "binary"}}},
@@ -95,26 +94,6 @@ func (s *Server) serveFile(w http.ResponseWriter, r *http.Request, sess *session
 		s.failStream(w, r, err, true)
 		return
 	}
-	h := w.Header()
-	h.Set("Content-Type", "application/octet-stream") // without it, ServeContent could choose text/html
-	h.Set("Content-Disposition", asDownload(path.Base(name)))
-	h.Set("Content-Security-Policy", "sandbox; default-src 'none'")
+	download.AsAttachment(w.Header(), path.Base(name))
 	http.ServeContent(w, r, "", info.ModTime(), f)
-}
-
-// asDownload returns a Content-Disposition (RFC 6266) that saves a file under the name. Old clients get the
-// ASCII part of the name, all others the full name. Quotes, control characters and separators cannot end the
-// value early or name a directory.
-func asDownload(name string) string {
-	ascii := strings.Map(func(c rune) rune {
-		if c < ' ' || c > '~' || strings.ContainsRune(`"\/%;`, c) {
-			return '_'
-		}
-		return c
-	}, name)
-	value := `attachment; filename="` + ascii + `"`
-	if ascii != name {
-		value += "; filename*=UTF-8''" + strings.ReplaceAll(url.QueryEscape(name), "+", "%20")
-	}
-	return value
 }

@@ -108,7 +108,7 @@ func (s *Server) folderRoutes(api huma.API) {
 		"Returns the attributes of the path. For a symbolic link they are those of the link, not of its target."), s.statFile)
 	content := op("download-file", http.MethodGet, "/content", "Download a file",
 		"Ranges and conditions (If-Range, If-None-Match with the ETag) work. The size is the size at the start of the download, also if the file grows. If the file becomes shorter, the server breaks the connection. The answer is always an attachment of type application/octet-stream. To download a directory, use download-archive. Devices, pipes and sockets are refused.")
-	content.Responses = download("The file", anyType)
+	content.Responses = downloadAnswer("The file", anyType)
 	register(api, content, s.downloadFile)
 	write := op("upload-file", http.MethodPut, "/content", "Upload a file",
 		"The body is the file. Its size is limited by the session's disk and the server's --max-upload. Missing parent directories are created. The complete file replaces an existing file or link in one step; if the upload fails, nothing changes.")
@@ -128,7 +128,7 @@ func (s *Server) folderRoutes(api huma.API) {
 	register(api, remove, s.removeFile)
 	pack := op("download-archive", http.MethodGet, "/archive", "Download a directory as an archive",
 		"The archive has the content of the directory, with names relative to it, or one file. Symbolic links stay links. Devices, pipes and sockets are omitted. If the archive fails halfway, the server breaks the connection.")
-	pack.Responses = download("The archive", anyType)
+	pack.Responses = downloadAnswer("The archive", anyType)
 	register(api, pack, s.downloadArchive)
 	unpack := op("upload-archive", http.MethodPut, "/archive", "Upload an archive into a directory",
 		"The body is a tar, tgz or zip archive; the server detects the format. The archive is unpacked into the directory completely or not at all. The directory is created if needed, and existing files are replaced. The server refuses names and links that lead out of the directory, and hard links, devices, setuid files and duplicate names. It also refuses archives that expand beyond the limits.")

@@ -23,12 +23,15 @@ func concrete(r route, session string) string {
 	case rest == "/content", rest == "/stat", rest == "/directory", rest == "/archive", r.method == "DELETE" && strings.HasSuffix(path, "/files"):
 		path += "?path=a"
 	}
-	return strings.NewReplacer("{id}", session, "{cell}", "cq7h2w9d4kx5n3vtb", "{command}", "x7kq2w9d4hx5n3vtb", "{kernel}", "toy", "{name}", "tabulate", "{path}", "a/b.png", "{path...}", "a/b", "{file}", "logo-svg.svg", "{$}", "").Replace(path)
+	return strings.NewReplacer("{id}", session, "{cell}", "cq7h2w9d4kx5n3vtb", "{command}", "x7kq2w9d4hx5n3vtb", "{kernel}", "toy", "{name}", "tabulate", "{path}", "a/b.png", "{path...}", "a/b", "{file}", "logo-svg.svg", "{$}", "", "{port}", "8000").Replace(path)
 }
 
 // isOfSandbox reports whether a route of the E2B API takes the token of a sandbox in place of the caller's. Without a
 // sandbox it answers 502.
 func isOfSandbox(r route) bool {
+	if isOfJupyter(r) {
+		return false
+	}
 	path, ok := strings.CutPrefix(r.path, "/e2b")
 	for _, prefix := range []string{"/execute", "/contexts", "/files", "/health", "/filesystem.", "/process."} {
 		if (ok || prefix == "/files") && strings.HasPrefix(path, prefix) {

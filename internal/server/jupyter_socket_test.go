@@ -210,3 +210,41 @@ func TestAConnectionCanHaveItsTokenInTheHeader(t *testing.T) {
 	s := &socket{t: t, conn: conn}
 	s.until(s.send("kernel_info_request", `{}`))
 }
+
+// Jupyter's own routes hide sessions of other programs. The route of /v1 reaches each session of the caller, and no other.
+func TestEachSessionOfTheCallerHasChannels(t *testing.T) {
+	h := newJupyter(t, nil)
+	at := h.create()
+	var list []jupyterKernel
+	if h.jupyter(200, "GET", "/api/kernels", "", &list); len(list) != 0 {
+		t.Fatalf("got the kernels %v, want none", list)
+	}
+	dial := func(query, token string) (*websocket.Conn, int) {
+		conn, res, err := websocket.Dial(t.Context(), h.url+at+"/channels"+query, &websocket.DialOptions{Subprotocols: []string{framing.Protocol}, HTTPHeader: http.Header{"Authorization": {"Bearer " + token}}})
+		if err != nil {
+			return nil, res.StatusCode
+		}
+		conn.SetReadLimit(64 << 20)
+		t.Cleanup(func() { conn.CloseNow() })
+		return conn, res.StatusCode
+	}
+	conn, status := dial("?client=a", annToken)
+	if conn == nil {
+		t.Fatalf("the caller is refused with status %d", status)
+	}
+	s := &socket{t: t, conn: conn, name: "a"}
+	if got := s.until(s.send("execute_request", `{"code":"print hello"}`)); !strings.Contains(got, "hello") {
+		t.Errorf("got\n%s\nwant the output hello", got)
+	}
+	for _, c := range []struct {
+		query, token string
+		status       int
+	}{
+		{"", bobToken, 404}, {"?kernel=none", annToken, 404}, {"?clients=a", annToken, 422}, {"?client=" + strings.Repeat("x", 257), annToken, 422}, {"?token=" + annToken, "", 401},
+	} {
+		if conn, status := dial(c.query, c.token); conn != nil || status != c.status {
+			t.Errorf("%.40s: got status %d, want %d", c.query, status, c.status)
+		}
+	}
+	h.do(422, "GET", at+"/channels", "") // no upgrade
+}

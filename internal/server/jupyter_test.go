@@ -333,7 +333,7 @@ func TestOtherRoutesOfJupyterAnswer(t *testing.T) {
 			t.Errorf("got the terminals %s, want none", a.body)
 		}
 		h.jupyter(200, "GET", prefix+"/tree", "", nil)
-		h.jupyter(501, "GET", prefix+"/api/contents/a.ipynb", "", nil)
+		h.jupyter(404, "GET", prefix+"/api/contents/a.ipynb", "", nil)
 		h.jupyter(404, "GET", prefix+"/api/nope", "", nil)
 		var status struct {
 			Started     string

@@ -37,15 +37,15 @@ var public = map[string]bool{
 // mux registers all routes.
 func (s *Server) mux() (http.Handler, error) {
 	m := &table{ServeMux: http.NewServeMux(), server: s}
+	s.e2bRoutes(m) // makes the proxy of ports, which the API uses
 	api := s.newAPI(m)
 	article.Register(m, api, article.Options{Sessions: s.sessions, Waiters: &s.waiters, Logger: s.log})
+	s.jupyterRoutes(m, api)
 	describe(api)
 	if err := s.pages(m, api); err != nil {
 		return nil, err
 	}
 	s.toolRoutes(m)
-	s.e2bRoutes(m)
-	s.jupyterRoutes(m)
 	m.ServeMux.HandleFunc("/", m.notFound)
 	return m.ServeMux, nil
 }
@@ -61,7 +61,7 @@ type table struct {
 func (t *table) HandleFunc(pattern string, h func(http.ResponseWriter, *http.Request)) {
 	method, path, _ := strings.Cut(pattern, " ")
 	t.server.routes = append(t.server.routes, route{method, path})
-	t.ServeMux.HandleFunc(strings.Replace(pattern, "/output/{path}", "/output/{path...}", 1), h)
+	t.ServeMux.HandleFunc(strings.NewReplacer("/output/{path}", "/output/{path...}", "/{port}/{path}", "/{port}/{path...}").Replace(pattern), h)
 }
 
 // notFound answers a request that no route matches: 405 if only the method is wrong, otherwise 404.

@@ -7,6 +7,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/notebook"
+	"cellhold/internal/server/download"
 	"cellhold/internal/server/exchange"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -82,7 +83,7 @@ func (s *Server) notebook(ctx context.Context, in *notebookInput) (*streamOutput
 		defer exchange.Steady(w)()
 		late := &lateHeader{w: w, set: func(h http.Header) {
 			h.Set("Content-Type", mediaType)
-			h.Set("Content-Disposition", asDownload(string(sess.Info().ID)+"."+in.Format))
+			h.Set("Content-Disposition", download.Disposition(string(sess.Info().ID)+"."+in.Format))
 			// A browser must not show outputs of untrusted code as a page of this server.
 			h.Set("Content-Security-Policy", "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:")
 		}}

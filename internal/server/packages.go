@@ -8,6 +8,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/packages"
+	"cellhold/internal/server/download"
 	"cellhold/internal/session"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -58,7 +59,7 @@ func (s *Server) packageRoutes(api huma.API) {
 		OperationID: "lock-packages", Method: http.MethodGet, Path: "/v1/sessions/{id}/packages/lock", Tags: []string{tagPackages},
 		Summary:     "Download a lock file of the installed packages",
 		Description: "Returns a requirements file with versions and hashes. Send it as requirements_file to install the same files in another session with the same image.",
-		Responses:   download("The lock file", "text/plain"),
+		Responses:   downloadAnswer("The lock file", "text/plain"),
 	}, s.lockPackages)
 	register(api, huma.Operation{
 		OperationID: "remove-package", Method: http.MethodDelete, Path: "/v1/sessions/{id}/packages/{name}", Tags: []string{tagPackages},
@@ -111,7 +112,7 @@ func (s *Server) lockPackages(ctx context.Context, in *SessionPath) (*streamOutp
 	return &streamOutput{Body: func(hc huma.Context) {
 		_, w := humago.Unwrap(hc)
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		w.Header().Set("Content-Disposition", asDownload("requirements.lock"))
+		w.Header().Set("Content-Disposition", download.Disposition("requirements.lock"))
 		_, _ = io.WriteString(w, packages.Lock(sess.Info().Packages)) // fails only if the caller left
 	}}, nil
 }

@@ -31,6 +31,7 @@ import (
 	"cellhold/internal/server/exchange"
 	"cellhold/internal/server/guard"
 	"cellhold/internal/server/jupyter"
+	"cellhold/internal/server/ports"
 )
 
 const (
@@ -78,6 +79,7 @@ type Server struct {
 	envd     *envd.Server
 	jupyter  *jupyter.Server
 	runs     *oneshot.Runs
+	ports    *ports.Proxy
 	draining atomic.Bool
 	started  time.Time
 }
@@ -111,8 +113,9 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
-	s.handler = exchange.Instrument(s.log, access.ByHost(s.guard.Hosts, s.guard.Wrap(access.ForPages(o.Origins, mux))))
-	s.handler = jupyter.ByPath(o.JupyterPathToken, s.handler) // first, so that nothing else sees the token
+	inside := exchange.Instrument(s.log, s.ports.ByHost(access.ByHost(s.guard.Hosts, s.guard.Wrap(access.ForPages(o.Origins, mux)))))
+	byPath := jupyter.ByPath(o.JupyterPathToken, inside) // first, so that nothing else sees the token
+	s.handler = ports.Either(s.guard.Hosts, inside, byPath)
 	return s, nil
 }
 

@@ -30,6 +30,8 @@ type CreateSession struct {
 	Lifetime   float64                 `json:"lifetime,omitempty" minimum:"0" maximum:"86400" doc:"Seconds until the session's deadline. Absent or 0 means no deadline: the session ends when it is idle." example:"300"`
 	AtDeadline cellhold.DeadlineAction `json:"at_deadline,omitempty" enum:"end,hibernate" doc:"Action at the deadline. Absent means end."`
 	Resume     cellhold.ResumePolicy   `json:"resume,omitempty" enum:"use,request" doc:"Use or request that resumes the session after a requested hibernation, or after one at the deadline. Absent means use."`
+
+	PublicPorts bool `json:"public_ports,omitempty" doc:"If true, everybody can reach the ports of the session through hosts of the server (--host), without a token. Refused if the server does not allow it (--public-ports)."`
 }
 
 type createInput struct {
@@ -115,7 +117,7 @@ func (s *Server) createSession(ctx context.Context, in *createInput) (*createOut
 	sess, err := s.sessions.Create(ctx, registry.CreateRequest{
 		Process: terms.Process{Env: body.Env, Dir: body.Dir, Resume: body.Resume}, Deadline: deadline, Key: in.Key,
 		Owner: exchange.Caller(ctx), User: body.User, Template: body.Template, Image: body.Image, Startup: body.Startup, Figures: body.Figures,
-		Limits: body.Limits, Egress: body.Egress, Secrets: body.Secrets, Meta: body.Metadata,
+		Limits: body.Limits, Egress: body.Egress, Secrets: body.Secrets, Meta: body.Metadata, PublicPorts: body.PublicPorts,
 	})
 	if err != nil {
 		return nil, s.problem(ctx, err)

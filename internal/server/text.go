@@ -27,7 +27,7 @@ func (s *Server) textRoutes(api huma.API) {
 		OperationID: "get-cell-text", Method: http.MethodGet, Path: "/v1/sessions/{id}/cells/{cell}/text", Tags: []string{tagCells},
 		Summary:     "Read the full text that a cell printed",
 		Description: "Returns the text of one stream up to now, with all updates of progress bars. The server records 256 MiB for each cell; output_dropped events report the rest. Range requests work.",
-		Responses:   download("The text", "text/plain"),
+		Responses:   downloadAnswer("The text", "text/plain"),
 	}, s.cellText)
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/server/exchange"
+	"cellhold/internal/server/ports"
 	"cellhold/internal/server/runs"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -43,6 +44,7 @@ func (s *Server) newAPI(m *table) huma.API {
 	s.folderRoutes(api)
 	s.packageRoutes(api)
 	runs.Register(api, runs.Options{Runs: s.runs, Waiters: &s.waiters, Logger: s.log, Tag: tagRuns, Prepare: prepare})
+	ports.Register(m, api, s.ports, ports.Routes{Find: s.session, Problem: s.problem, Prepare: prepare, Tag: tagPorts})
 	s.stateRoutes(api)
 	return api
 }

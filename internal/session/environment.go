@@ -105,6 +105,8 @@ type Settings struct {
 	Kernel string          // kernelspec that sessions start; empty: python3
 	Egress egress.Settings // the network access that sessions can have; zero: none
 
+	PublicPorts cellhold.PublicPorts // which sessions can have public ports; zero: none
+
 	MaxCheckpoints int // maximum for one session; 0: 8
 
 	IdleTimeout    time.Duration // a session ends after this long without use; 0: 1 h

@@ -78,10 +78,13 @@ func (k *kernel) stateChanged(c cellhold.KernelStateContent) {
 	case cellhold.KernelRestarting:
 		if !k.replacing { // a caller asked for it
 			k.deaths = 0
-			k.replace()
+			k.renew()
 		}
 	case cellhold.KernelIdle:
-		k.replacing, k.dead = false, false
+		if k.renewed {
+			k.state("idle")
+		}
+		k.replacing, k.renewed, k.dead = false, false, false
 		k.notify()
 		k.learnAgain()
 		select {
@@ -95,16 +98,30 @@ func (k *kernel) stateChanged(c cellhold.KernelStateContent) {
 	}
 }
 
-// replace tells the clients that the process is being replaced. Front ends then forget their requests. The caller must hold
-// mu.
+// replace tells the clients that a process which died is being replaced. Front ends then forget their requests, and tell
+// their users that the kernel died. The caller must hold mu.
 func (k *kernel) replace() {
 	k.state("restarting")
 	k.forgetProcess()
 }
 
+// renew tells the clients that a caller has asked for another process. As in a Jupyter server they see only that a process
+// starts, because front ends take the state restarting for a death. So requests without a cell get an answer here. The
+// caller must hold mu.
+func (k *kernel) renew() {
+	k.state("starting")
+	k.replacing, k.renewed = true, true
+	for _, r := range k.requests {
+		if r.cell == "" {
+			k.complete(r, errorReply("Restarted", "The kernel was restarted before it answered."))
+		}
+	}
+	k.forgetProcess()
+}
+
 // state sends a state of the kernel to all clients. The caller must hold mu.
 func (k *kernel) state(state string) {
-	k.dead, k.replacing = state == "dead", state == "restarting"
+	k.dead, k.replacing, k.renewed = state == "dead", state == "restarting", false
 	k.notify()
 	k.publish(k.make(IOPub, "status", nil, map[string]any{"execution_state": state}), "status")
 }

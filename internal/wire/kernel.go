@@ -3,6 +3,7 @@ package wire
 import (
 	"cmp"
 	"crypto/rand"
+	"encoding/json"
 	"io"
 	"sync"
 	"time"
@@ -43,7 +44,9 @@ type kernel struct {
 	dead       bool // the kernel is dead, and the clients know it
 	deaths     int  // since the last cell that ended well
 	replacing  bool // the clients know that the process is being replaced
+	renewed    bool // then: because a caller asked for it
 	restarting bool // a goroutine replaces it
+	idle       bool // clients have the idle state of its last cell, whose end comes later
 
 	sandbox Sandbox       // that a goroutine reads from; nil if none does
 	link    Link          // nil if none is open
@@ -95,6 +98,16 @@ func (k *kernel) connect(name string, queue Queue) (_ *Wire, adopted []*request,
 		c.put(k.make(IOPub, "status", nil, map[string]any{"execution_state": "dead"}), true)
 	}
 	return w, adopted, nil
+}
+
+// greet tells a client that the kernel is busy: the kernel does not answer its question until the cell has ended.
+func (k *kernel) greet(w *Wire, queue Queue) {
+	busy := queue.State().State == cellhold.KernelBusy
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if busy && !k.idle {
+		w.c.put(k.make(IOPub, "status", k.running(), map[string]any{"execution_state": "busy"}), true)
+	}
 }
 
 // count returns the number of clients that are connected, or of those that left. The caller must hold mu.
@@ -208,8 +221,8 @@ func (k *kernel) deliver(m guestapi.WireMessage) {
 	f := Frame{Channel: m.Channel, Header: m.Header, Parent: m.Parent, Metadata: m.Metadata, Content: m.Content, Buffers: m.Buffers}
 	switch {
 	case m.Channel == IOPub:
-		if r != nil && h.MsgType == "status" {
-			r.status(m.Content)
+		if h.MsgType == "status" {
+			k.status(m.Content, parent, r)
 		}
 		k.publish(f, h.MsgType)
 	case r == nil:
@@ -220,6 +233,23 @@ func (k *kernel) deliver(m guestapi.WireMessage) {
 		r.client.put(f, true)
 	}
 	k.settle(r)
+}
+
+// status notes a state of the kernel, and of the request that it answers, if there is one. The caller must hold mu.
+func (k *kernel) status(content json.RawMessage, parent jupyter.Header, r *request) {
+	var c struct {
+		State string `json:"execution_state"`
+	}
+	if json.Unmarshal(content, &c) != nil {
+		return
+	}
+	if parent.MsgType == "execute_request" {
+		k.idle = c.State == "idle"
+	}
+	if r != nil {
+		r.busy = r.busy || c.State == "busy"
+		r.idle = r.idle || c.State == "idle"
+	}
 }
 
 // publish passes a message to all clients. The caller must hold mu.

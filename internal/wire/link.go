@@ -154,6 +154,7 @@ func (k *kernel) setLink(b Sandbox, link Link, err error) bool {
 	if k.link, k.linkErr = link, err; link == nil && err == nil {
 		k.linkErr = errNoLink
 	}
+	k.idle = false // without a link, states of the kernel were missed
 	k.notify()
 	return true
 }

@@ -50,18 +50,6 @@ func (r *request) stop() {
 	}
 }
 
-// status notes a status of the request.
-func (r *request) status(content json.RawMessage) {
-	var c struct {
-		State string `json:"execution_state"`
-	}
-	if json.Unmarshal(content, &c) != nil {
-		return
-	}
-	r.busy = r.busy || c.State == "busy"
-	r.idle = r.idle || c.State == "idle"
-}
-
 // reply notes the reply to the request.
 func (r *request) reply(content json.RawMessage) {
 	var c struct {

@@ -161,6 +161,7 @@ func (h *Hub) Connect(ctx context.Context, id cellhold.KernelID, name string) (*
 			h.out.Debug("open a wire", "kernel", id, "err", err)
 		}
 	}
+	k.greet(w, queue)
 	k.answerEnded(ctx, adopted, queue)
 	return w, nil
 }

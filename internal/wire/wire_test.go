@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -89,10 +90,10 @@ type world struct {
 	question int64
 	answered chan int64
 	owner    string
-	running  chan struct{} // if not nil, Wait returns when it is closed
-	silent   bool          // probes get no answer
-	dead     bool
-	accept   chan struct{} // closed when cells are accepted
+	running  chan struct{}        // if not nil, Wait returns when it is closed
+	silent   bool                 // probes get no answer
+	state    cellhold.KernelState // idle if empty
+	accept   chan struct{}        // closed when cells are accepted
 }
 
 func newWorld(t *testing.T) *world {
@@ -176,10 +177,7 @@ func (w *world) Wait(ctx context.Context, _ cellhold.CellID) (record.Cell, bool,
 }
 
 func (w *world) State() cellhold.Kernel {
-	if w.dead {
-		return cellhold.Kernel{State: cellhold.KernelDead}
-	}
-	return cellhold.Kernel{State: cellhold.KernelIdle}
+	return cellhold.Kernel{State: cmp.Or(w.state, cellhold.KernelIdle)}
 }
 
 func (w *world) Last() int64 { return 0 }
@@ -370,11 +368,28 @@ func TestASandboxThatWasReplacedGetsNoLink(t *testing.T) {
 	})
 }
 
-func TestAClientOfADeadKernelGetsItsState(t *testing.T) {
+// TestAClientGetsTheStateOfAKernelThatDoesNotAnswer: a front end would show no state after a reload of its page.
+func TestAClientGetsTheStateOfAKernelThatDoesNotAnswer(t *testing.T) {
+	for _, state := range []cellhold.KernelState{cellhold.KernelDead, cellhold.KernelBusy} {
+		inWorld(t, func(w *world) {
+			w.state = state
+			f, ok, err := w.connect("a").next()
+			if want := fmt.Sprintf(`{"execution_state":%q}`, state); !ok || string(f.Content) != want {
+				t.Errorf("got %s, %v; want %s", f.Content, err, want)
+			}
+		})
+	}
+}
+
+// TestTheStateBusyDoesNotFollowTheIdleOfACell: the end of a cell is recorded some seconds after its last message.
+func TestTheStateBusyDoesNotFollowTheIdleOfACell(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.dead = true
-		c := w.connect("a")
-		if got := w.waiting(c); !slices.Equal(got, []string{"iopub status"}) {
+		a := w.connect("a")
+		w.state = cellhold.KernelBusy
+		l := <-w.links
+		l.to <- guestapi.WireMessage{Channel: IOPub, Header: raw("status", "m"), Parent: raw("execute_request", "1"), Content: []byte(`{"execution_state":"idle"}`)}
+		w.waiting(a)
+		if got := w.waiting(w.connect("b")); len(got) != 0 {
 			t.Errorf("got %v", got)
 		}
 	})
@@ -390,6 +405,41 @@ func TestKernelsAreFlushedAtTheSameTime(t *testing.T) {
 		w.hub.Flush(w.ctx)
 		if took := time.Since(begun); took != probeTime {
 			t.Errorf("the flush took %s, want %s", took, probeTime)
+		}
+	})
+}
+
+// TestAnAskedRestartIsNoDeath: front ends take the state restarting for a death, and forget their requests then.
+func TestAnAskedRestartIsNoDeath(t *testing.T) {
+	inWorld(t, func(w *world) {
+		c := w.connect("a")
+		l := <-w.links
+		if err := c.Send(w.ctx, Frame{Channel: Control, Header: raw("x_request", "1")}); err != nil {
+			t.Fatal(err)
+		}
+		<-l.got
+		for _, s := range []cellhold.KernelState{cellhold.KernelRestarting, cellhold.KernelIdle} {
+			w.events <- record.NewEvent(cellhold.EventKernelState, "k", "", cellhold.KernelStateContent{State: s})
+		}
+		synctest.Wait()
+		var own, answers []string // states of the kernel, and what the client gets for its request
+		for f, ok, _ := c.next(); ok; f, ok, _ = c.next() {
+			var m struct {
+				State string `json:"execution_state"`
+				Name  string `json:"ename"`
+			}
+			if err := json.Unmarshal(f.Content, &m); err != nil {
+				t.Fatal(err)
+			}
+			if string(f.Parent) == "{}" {
+				own = append(own, m.State)
+			} else {
+				answers = append(answers, m.State+m.Name)
+			}
+			c.Written()
+		}
+		if !slices.Equal(own, []string{"starting", "idle"}) || !slices.Equal(answers, []string{"busy", "Restarted", "idle"}) {
+			t.Errorf("the states are %v, and the answers %v", own, answers)
 		}
 	})
 }

@@ -27,6 +27,10 @@ from tornado.websocket import websocket_connect
 MANAGER = "jupyter_server.gateway.managers.GatewayKernelManager"
 
 
+# The clients here cannot read a message with such a buffer.
+BINARY = "from comm import create_comm\ncomm = create_comm(target_name='t', data={}, buffers=[bytes([0, 200])])\nprint('on')"
+
+
 def step(name):
     print(name, flush=True)
 
@@ -56,6 +60,8 @@ def nbclient_story():
     large = "é" * 300000  # several frames of the WebSocket
     nb = execute(notebook(f"from IPython.display import display, HTML\ndisplay(HTML('{large}'))"))
     want(nb.cells[0].outputs[0].data["text/html"] == large, True)
+    nb = execute(notebook(BINARY))
+    want([o.name for o in nb.cells[0].outputs], ["stderr", "stdout"])
     try:
         execute(notebook("1 / 0"))
         raise AssertionError("the cell failed, and nbclient did not notice")
@@ -135,6 +141,8 @@ class Lab:
         want([k["id"] for k in kernels()], [self.kernel])
         ws = await websocket_connect(f"ws://127.0.0.1:{self.port}/api/kernels/{self.kernel}/channels?session_id=s&token=local")
         want((await self.run(ws, "x = 1\nprint('hello')"))[1], "hello\n")
+        text = (await self.run(ws, BINARY))[1]
+        want(["dropped binary data" in text, text.endswith("on\n")], [True, True])
         want((await self.run(ws, "import time\nprint('interrupt me', flush=True)\ntime.sleep(60)"))[0]["ename"], "KeyboardInterrupt")
         want(await asyncio.to_thread(self.call, "POST", f"/api/kernels/{self.kernel}/restart", {}) is not None, True)
         ws.close()

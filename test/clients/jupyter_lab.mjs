@@ -115,8 +115,11 @@ async function connections(kernel) {
   want((await slow).text, '0\n1\n2\n3\n4\n')
   step('a broken connection loses no output')
 
+  const states = []
+  kernel.statusChanged.connect((_, s) => states.push(s))
   await kernel.restart()
   want((await run(kernel, 'x')).reply.ename, 'NameError')
+  want(['starting', 'autorestarting'].map((s) => states.includes(s)), [true, false]) // autorestarting is for a kernel that died
   step('restart')
 
   const restarted = until(kernel.statusChanged, (s) => s === 'autorestarting' || s === 'restarting')

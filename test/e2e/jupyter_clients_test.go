@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -20,14 +21,21 @@ func TestClientsOfJupyterUseTheServer(t *testing.T) {
 	}{
 		{"JupyterLab's client", nil, clientProgram{node, absolute(t, "test/clients/jupyter_lab.mjs")}, "v1.kernel.websocket.jupyter.org", 14},
 		{"JupyterLab's client with the older form", []string{"--jupyter-older-form"}, clientProgram{node, absolute(t, "test/clients/jupyter_lab.mjs")}, "", 14},
+		{"JupyterLab's file browser", nil, clientProgram{node, absolute(t, "test/clients/jupyter_contents.mjs")}, "", 10},
+		{"programs with nbformat", nil, clientProgram{python, absolute(t, "test/clients/jupyter_contents.py")}, "", 3},
 		{"gateway clients", []string{"--jupyter-path-token"}, clientProgram{python, absolute(t, "test/clients/jupyter_gateway.py")}, "", 4},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			s := serve(t, newHome(t), slices.Clone(c.flags)...)
 			args := []string{s.url + "/jupyter/", s.token, c.protocol}
-			if strings.HasSuffix(c.client.file, ".py") {
+			switch filepath.Base(c.client.file) {
+			case "jupyter_gateway.py":
 				args = []string{s.url + "/jupyter", s.token, s.url + "/jupyter/t/" + s.token}
+			case "jupyter_contents.mjs":
+				args = args[:2]
+			case "jupyter_contents.py":
+				args = []string{s.url, s.token}
 			}
 			out, err := c.client.run(t, args...)
 			if steps := strings.Split(out, "\n"); err != nil || len(steps) != c.steps {

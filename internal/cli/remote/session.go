@@ -18,6 +18,8 @@ type SessionCmd struct {
 	Ls sessionLsCmd `cmd:"" help:"List your sessions, the newest first."`
 	Rm sessionRmCmd `cmd:"" help:"End sessions."`
 
+	Connect sessionConnectCmd `cmd:"" help:"Use a session with programs of Jupyter, such as jupyter console."`
+
 	savedCmds `embed:""`
 }
 

@@ -77,6 +77,8 @@ type ServerSettings struct {
 	KeepNotebooks bool          `help:"Keep the notebook of a session after its end." group:"Sessions of the server:"`
 	Ephemeral     bool          `help:"End all sessions when the server stops, instead of keeping them for the next start." group:"Sessions of the server:"`
 
+	PublicPorts string `help:"Sessions that can have ports that everybody can reach at PORT-ID.NAME, with NAME from --host: never, asked (if the creation asks for it) or always (also sandboxes of E2B's SDKs that do not ask)." enum:"never,asked,always" default:"asked" group:"Network access of sessions:"`
+
 	EgressSettings   `embed:"" group:"Network access of sessions:"`
 	TemplateSettings `embed:"" group:"Templates:"`
 }
@@ -190,7 +192,7 @@ func (s *Settings) openParts(ctx context.Context, p *Parts, home, shared string,
 func (s *Settings) sessionOptions(home, shared string, l *ServerSettings, images *image.Store, log *slog.Logger) (o registry.Options, err error) {
 	o = registry.Options{
 		Settings: session.Settings{
-			Home: home, MaxUpload: int64(l.MaxUpload), MaxCheckpoints: l.MaxCheckpoints,
+			Home: home, MaxUpload: int64(l.MaxUpload), MaxCheckpoints: l.MaxCheckpoints, PublicPorts: cellhold.PublicPorts(l.PublicPorts),
 			HibernateAfter: l.HibernateAfter, IdleTimeout: l.IdleTimeout, MaxAge: l.MaxAge, Retention: l.Retention,
 			CellTimeout: l.CellTimeout, MaxCellTimeout: l.MaxCellTimeout,
 			KeepNotebooks: l.KeepNotebooks, Ephemeral: l.Ephemeral,

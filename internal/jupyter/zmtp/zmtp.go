@@ -3,7 +3,7 @@
 // It is the small part of ZeroMQ that a Jupyter client needs: the NULL mechanism, one peer per connection,
 // and no reconnects. Every byte of the peer can be hostile. A size is checked before memory is
 // allocated, memory grows only as bytes arrive, and data that is too large is skipped and counted. The
-// package refuses ZMTP 1 and 2, PLAIN, CURVE, and any address that is not a unix socket.
+// package refuses ZMTP 1 and 2, PLAIN and CURVE. It dials only unix sockets.
 //
 // Send can be called from any goroutine, and never waits. One goroutine at a time can call Recv.
 package zmtp
@@ -23,7 +23,7 @@ import (
 // SocketType is the ZeroMQ type of one end of a connection.
 type SocketType string
 
-// The supported types. Router and XPub are the kernel's side, for tests.
+// The supported types. Router and XPub are the kernel's side.
 const (
 	Dealer SocketType = "DEALER"
 	Sub    SocketType = "SUB"

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,10 +59,27 @@ type created struct {
 // clientID is the same for all sandboxes. E2B names the machine there.
 const clientID = "cellhold"
 
-func (d *door) created(s *session.Session) created {
+func (d *door) created(r *http.Request, s *session.Session) created {
 	tokens := d.Access.Tokens(s)
 	return created{SandboxID: string(s.ID()), TemplateID: templateOf(s.Record().Session), ClientID: clientID, EnvdVersion: envdVersion,
-		EnvdToken: tokens.Envd, TrafficToken: tokens.Traffic}
+		EnvdToken: tokens.Envd, TrafficToken: tokens.Traffic, Domain: d.domain(r)}
+}
+
+// domain returns the domain of a sandbox's hosts, with the port of the server. It returns nil if the server has no names.
+// The SDKs then use E2B's own domain for get_host, unless the client sets one.
+func (d *door) domain(r *http.Request) *string {
+	if len(d.Names) == 0 {
+		return nil
+	}
+	host, port := strings.ToLower(r.Host), ""
+	if h, p, err := net.SplitHostPort(host); err == nil {
+		host, port = h, ":"+p
+	}
+	if !slices.Contains(d.Names, host) {
+		host = d.Names[0]
+	}
+	domain := host + port
+	return &domain
 }
 
 // templateOf returns the template of a session as E2B names it.
@@ -91,7 +110,7 @@ func (d *door) create(_ http.ResponseWriter, r *http.Request, caller string) (in
 	if err != nil {
 		return 0, nil, err
 	}
-	return http.StatusCreated, d.created(s), nil
+	return http.StatusCreated, d.created(r, s), nil
 }
 
 // resume returns what resumes a paused sandbox.
@@ -128,7 +147,7 @@ func (d *door) start(ctx context.Context, caller string, q newSandbox, deadline 
 		env[name] = value
 	}
 	c := registry.CreateRequest{Owner: caller, Meta: q.Metadata, Egress: egress, Deadline: &deadline, Key: key, Prepared: pythonStartup,
-		Process: terms.Process{Env: env, Dir: home, Resume: q.resume()}}
+		Process: terms.Process{Env: env, Dir: home, Resume: q.resume()}, PublicPorts: q.Network.isPublic(d.Sessions.PublicPorts())}
 	c.Template, c.Image = d.source(q.TemplateID)
 	s, err := d.Sessions.Create(ctx, c)
 	if c.Image != "" && cellhold.KindOf(err) == cellhold.NotFound {

@@ -19,9 +19,10 @@ import (
 	"cellhold/internal/session"
 )
 
-// Options configures the routes. All fields are required, except for Caller.
+// Options configures the routes. All fields are required, except for Caller and Names.
 type Options struct {
 	Sessions *registry.Registry
+	Names    []string // names of the server; PORT-ID.NAME is the host of a port
 	Access   *access.Access
 	// Caller returns the name of the token in an API key. If it is nil, callers need no key.
 	Caller  func(key string) (name string, known bool)

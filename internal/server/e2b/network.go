@@ -17,6 +17,15 @@ type network struct {
 	EgressProxy json.RawMessage `json:"egressProxy"`
 	MaskHost    json.RawMessage `json:"maskRequestHost"`
 	HTTPSPorts  json.RawMessage `json:"httpsPorts"`
+	Public      *bool           `json:"allowPublicTraffic"`
+}
+
+// isPublic reports whether a sandbox gets public ports. If the request does not say, only the operator can decide so.
+func (n *network) isPublic(allowed cellhold.PublicPorts) bool {
+	if n == nil || n.Public == nil {
+		return allowed == cellhold.PortsAlways
+	}
+	return *n.Public
 }
 
 // allTraffic are the addresses that mean every host.

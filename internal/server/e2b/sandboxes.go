@@ -52,26 +52,27 @@ const (
 )
 
 // describe returns a sandbox as E2B shows it.
-func describe(s *session.Session) sandbox {
+func (d *door) describe(s *session.Session) sandbox {
 	rec, info := s.Record(), s.Info()
-	d := sandbox{position: position{info.Created.UnixNano(), rec.ID}, SandboxID: string(rec.ID), TemplateID: templateOf(info), Alias: templateOf(info), ClientID: clientID,
+	shows := sandbox{position: position{info.Created.UnixNano(), rec.ID}, SandboxID: string(rec.ID), TemplateID: templateOf(info), Alias: templateOf(info), ClientID: clientID,
 		StartedAt: millis(info.Created), EndAt: millis(info.Expires), State: running, CPUCount: max(int(math.Ceil(info.Limits.CPU)), 1),
 		MemoryMB: info.Limits.Memory >> 20, DiskSizeMB: info.Limits.Disk >> 20, EnvdVersion: envdVersion, Metadata: info.Meta,
 		Lifecycle: lifecycle{OnTimeout: "kill", AutoResume: info.Resume != cellhold.ResumeOnRequest}}
-	if d.Metadata == nil {
-		d.Metadata = map[string]string{}
+	if shows.Metadata == nil {
+		shows.Metadata = map[string]string{}
 	}
 	if !rec.Deadline.IsZero() {
-		d.EndAt = millis(rec.Deadline)
+		shows.EndAt = millis(rec.Deadline)
 	}
 	if rec.AtDeadline == cellhold.DeadlineHibernate {
-		d.Lifecycle.OnTimeout = "pause"
+		shows.Lifecycle.OnTimeout = "pause"
 	}
 	if !access.Running(s) {
-		d.State = paused
+		shows.State = paused
 	}
-	d.Network, d.Internet = shown(info.Egress)
-	return d
+	shows.Network, shows.Internet = shown(info.Egress)
+	shows.Network.AllowPublicTraffic = d.Sessions.HasPublicPorts(s)
+	return shows
 }
 
 // millis returns a time as E2B writes it.
@@ -82,7 +83,7 @@ func (d *door) info(_ http.ResponseWriter, r *http.Request, caller string) (int,
 	if err != nil {
 		return 0, nil, err
 	}
-	return http.StatusOK, describe(s), nil
+	return http.StatusOK, d.describe(s), nil
 }
 
 func (d *door) kill(_ http.ResponseWriter, r *http.Request, caller string) (int, any, error) {
@@ -189,7 +190,7 @@ func (d *door) connect(_ http.ResponseWriter, r *http.Request, caller string) (i
 	if err != nil {
 		return 0, nil, err
 	}
-	return status, d.created(s), nil
+	return status, d.created(r, s), nil
 }
 
 const (
@@ -294,7 +295,7 @@ func (d *door) matching(ctx context.Context, caller string, f filter) []sandbox 
 		if err != nil || info.State != cellhold.SessionReady && info.State != cellhold.SessionHibernated {
 			continue
 		}
-		if shown := describe(s); f.matches(shown, d.hasDefaultTemplate(info)) {
+		if shown := d.describe(s); f.matches(shown, d.hasDefaultTemplate(info)) {
 			list = append(list, shown)
 		}
 	}
@@ -342,7 +343,7 @@ func (d *door) fork(_ http.ResponseWriter, r *http.Request, caller string) (int,
 	}
 	results := []forkResult{}
 	for _, f := range forks {
-		access := d.created(f)
+		access := d.created(r, f)
 		results = append(results, forkResult{Sandbox: &access})
 	}
 	return http.StatusCreated, results, nil

@@ -106,7 +106,7 @@ func (d *door) metrics(_ http.ResponseWriter, r *http.Request, caller string) (i
 	if err != nil {
 		return 0, nil, cellhold.Wrap(cellhold.Unavailable, err, "The sandbox cannot be measured now. Retry.")
 	}
-	info, now := describe(s), time.Now().UTC()
+	info, now := d.describe(s), time.Now().UTC()
 	m := metric{Timestamp: now, TimestampUnix: now.Unix(), CPUCount: info.CPUCount, MemUsed: max(use.Memory, 0), MemTotal: s.Record().Limits.Memory,
 		DiskTotal: s.Record().Limits.Disk}
 	if alive := now.Sub(info.StartedAt); alive > 0 && use.CPU > 0 {

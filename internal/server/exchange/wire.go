@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"io"
@@ -51,6 +52,7 @@ const (
 type call struct {
 	id     string    // request id, in the log and in errors
 	caller string    // name of the token; "" before authentication
+	path   string    // for the log, in place of the request's; "" means the request's
 	body   *sentBody // nil if it is empty
 }
 
@@ -70,6 +72,10 @@ func Caller(ctx context.Context) string { return callOf(ctx).caller }
 
 // SetCaller sets the caller of the request of this context.
 func SetCaller(ctx context.Context, name string) { callOf(ctx).caller = name }
+
+// SetPath sets the path that the log has for the request of this context. The path of a request to a program in a sandbox can
+// have secrets.
+func SetPath(ctx context.Context, path string) { callOf(ctx).path = path }
 
 // Instrument adds to every request an id, deadlines, a size limit, the access log and recovery from panics. A client
 // that is still sending when the answer is complete gets the answer.
@@ -132,7 +138,7 @@ func logRequest(log *slog.Logger, a *answer, r *http.Request, c *call) {
 		return
 	}
 	log.Log(r.Context(), level, "request", "request", c.id, "caller", c.caller, "remote", r.RemoteAddr,
-		"method", cut(r.Method), "path", cut(r.URL.Path), "status", a.status, "bytes", a.bytes, "took", time.Since(a.begun))
+		"method", cut(r.Method), "path", cut(cmp.Or(c.path, r.URL.Path)), "status", a.status, "bytes", a.bytes, "took", time.Since(a.begun))
 }
 
 func cut(s string) string {

@@ -10,7 +10,13 @@ import (
 // Owns reports whether a request is for a route of this package. These routes find their callers themselves.
 func Owns(r *http.Request) bool {
 	p := strings.TrimPrefix(r.URL.Path, Prefix)
-	return p == "/api" || p == "/tree" || strings.HasPrefix(p, "/api/") || strings.HasPrefix(p, "/kernelspecs/")
+	return p == "/api" || p == "/tree" || strings.HasPrefix(p, "/api/") || strings.HasPrefix(p, "/kernelspecs/") || strings.HasPrefix(p, "/files/")
+}
+
+// IsLong reports whether the body of a request can be longer than that of other requests. The route refuses such a body
+// itself, with an error that Jupyter's clients can show.
+func IsLong(r *http.Request) bool {
+	return r.Method == http.MethodPut && strings.HasPrefix(strings.TrimPrefix(r.URL.Path, Prefix), "/api/contents/")
 }
 
 // caller returns the caller of a request, by the token in its header or in its query. Browsers cannot send a header with
@@ -65,6 +71,9 @@ func ByPath(allowed bool, next http.Handler) http.Handler {
 			to.Path = clean
 		}
 		inner := *r
+		if found && allowed {
+			inner = *r.WithContext(marked(r.Context()))
+		}
 		inner.URL, inner.Header, inner.RequestURI = &to, r.Header.Clone(), to.RequestURI()
 		if found && allowed && len(headerTokens(inner.Header)) == 0 {
 			inner.Header.Set("Authorization", "token "+token)

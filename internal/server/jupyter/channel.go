@@ -68,6 +68,8 @@ type channel struct {
 	wire     kernelWire
 	log      *slog.Logger
 	v1       bool
+	gateway  bool   // a gateway client, with messages of text only
+	noted    []byte // for gateway clients: the parent header of the last note; send uses it
 	caller   string
 	arrivals *arrivals
 
@@ -197,6 +199,8 @@ func (c *channel) read(ctx, run context.Context, cancel context.CancelFunc, body
 
 func (c *channel) decode(kind websocket.MessageType, message []byte) (framing.Frame, error) {
 	switch {
+	case c.gateway && bytes.HasPrefix(message, []byte{0}): // a binary message, sent as text
+		return framing.DecodeBinary(message)
 	case kind == websocket.MessageText:
 		return framing.DecodeText(message)
 	case c.v1:
@@ -215,7 +219,11 @@ func (c *channel) send(run, quiet context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := c.sendOne(quiet, framing.Frame(f)); err != nil {
+		pass := c.sendOne
+		if c.gateway {
+			pass = c.sendText
+		}
+		if err := pass(quiet, framing.Frame(f)); err != nil {
 			return err // the next connection of the client gets the message
 		}
 		c.wire.Written()

@@ -66,7 +66,7 @@ func (w *wire) Detach()  { w.left <- struct{}{} }
 func serveWire(ctx context.Context, t *testing.T, w *wire, all *arrivals, caller string) http.HandlerFunc {
 	return func(rw http.ResponseWriter, req *http.Request) {
 		c := &channel{wire: w, log: slog.New(slog.DiscardHandler), caller: caller, arrivals: all}
-		if err := c.accept(rw, req, (&Server{}).acceptOptions()); err != nil {
+		if err := c.accept(rw, req, acceptOptions(false)); err != nil {
 			t.Error(err)
 			return
 		}

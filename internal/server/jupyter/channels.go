@@ -13,31 +13,45 @@ import (
 	"cellhold"
 	"cellhold/internal/server/exchange"
 	"cellhold/internal/server/jupyter/framing"
+	"cellhold/internal/session"
 )
 
-// channels serves the WebSocket of a kernel. It refuses a request before the upgrade, so that a client sees why.
+// channels serves the WebSocket of a kernel that the caller can see.
 func (s *Server) channels(w http.ResponseWriter, r *http.Request, caller string) error {
 	k, of, err := s.kernel(r, caller)
 	if err != nil {
 		return err
 	}
+	return s.connect(w, r, end{caller: caller, of: of, kernel: k.state.ID, client: r.URL.Query().Get("session_id"), older: s.OlderForm})
+}
+
+// end is the kernel at the end of a WebSocket, and its client.
+type end struct {
+	caller string
+	of     *session.Session
+	kernel cellhold.KernelID
+	client string // name
+	older  bool   // the client gets the older form of messages only
+}
+
+// connect refuses a request before the upgrade, so that a client sees why.
+func (s *Server) connect(w http.ResponseWriter, r *http.Request, to end) error {
 	if err := checkUpgrade(r); err != nil {
 		return err
 	}
-	client := r.URL.Query().Get("session_id")
-	ctx, leave, err := s.connections.enter(r.Context(), place{caller: caller, kernel: k.id, client: client})
+	ctx, leave, err := s.connections.enter(r.Context(), place{caller: to.caller, kernel: uuidOf(to.of.Info().ID, to.kernel), client: to.client})
 	if err != nil {
 		return err
 	}
 	defer leave()
 	opening, cancel := exchange.Act(r.Context())
-	wire, err := of.Wire(opening, k.state.ID, client) // replaces the client's earlier connection
+	wire, err := to.of.Wire(opening, to.kernel, to.client) // replaces the client's earlier connection
 	cancel()
 	if err != nil {
 		return err
 	}
-	c := &channel{wire: wire, log: s.Logger, caller: caller, arrivals: s.arrivals}
-	if err := c.accept(w, r, s.acceptOptions()); err != nil { // Accept has answered
+	c := &channel{wire: wire, log: s.Logger, caller: to.caller, arrivals: s.arrivals}
+	if err := c.accept(w, r, acceptOptions(to.older)); err != nil { // Accept has answered
 		wire.Detach()
 		return nil
 	}
@@ -55,6 +69,7 @@ func (c *channel) accept(w http.ResponseWriter, r *http.Request, o *websocket.Ac
 		return err
 	}
 	c.conn, c.v1 = h.conn, c.socket.Subprotocol() != ""
+	c.gateway = !c.v1 && isGateway(r)
 	return nil
 }
 
@@ -72,9 +87,9 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 }
 
 // acceptOptions returns the options of a connection. The guard has checked the origin.
-func (s *Server) acceptOptions() *websocket.AcceptOptions {
+func acceptOptions(older bool) *websocket.AcceptOptions {
 	o := &websocket.AcceptOptions{InsecureSkipVerify: true, CompressionMode: websocket.CompressionDisabled}
-	if !s.OlderForm {
+	if !older {
 		o.Subprotocols = []string{framing.Protocol}
 	}
 	return o

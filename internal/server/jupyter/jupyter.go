@@ -1,7 +1,7 @@
-// Package jupyter serves the kernel part of the Jupyter Server API, so that Jupyter's clients use sessions as kernels. A
-// kernel is the first kernel of a session of the caller.
+// Package jupyter serves the Jupyter Server API, so that Jupyter's clients use sessions as kernels. A kernel is the first
+// kernel of a session of the caller. The package contents has the files of these sessions.
 //
-// It translates, and decides nothing about sessions. It stores notebooks and files of no client.
+// It translates, and decides nothing about sessions.
 package jupyter
 
 import (
@@ -15,6 +15,7 @@ import (
 	"cellhold/internal/exclusive"
 	"cellhold/internal/registry"
 	"cellhold/internal/server/exchange"
+	"cellhold/internal/server/jupyter/contents"
 )
 
 // version is the version of jupyter_server that the routes behave like. Clients choose features by it.
@@ -49,11 +50,13 @@ type Server struct {
 	binding     exclusive.Keys // by id of the kernel
 	connections connections
 	arrivals    *arrivals
+	contents    *contents.Server
 }
 
 // Register registers the routes. The caller must call Close at the end.
 func Register(m Mux, o Options) *Server {
 	s := &Server{Options: o, started: time.Now(), arrivals: newArrivals()}
+	s.contents = contents.New(contents.Options{Folders: s.folders, Session: o.Sessions.Session})
 	for pattern, h := range map[string]handler{
 		"GET /api/kernels":                 s.listKernels,
 		"POST /api/kernels":                s.startKernel,
@@ -73,17 +76,24 @@ func Register(m Mux, o Options) *Server {
 		"GET /api/status":                  s.status,
 		"GET /api/me":                      s.me,
 		"GET /api/terminals":               answer([]any{}),
-		"GET /tree":                        answer(map[string]string{"message": "This server has the kernel part of the Jupyter Server API. Connect a Jupyter client to it."}),
+		"GET /tree":                        answer(map[string]string{"message": "This server has the Jupyter Server API, and no pages. Connect a Jupyter client to it."}),
 	} {
 		s.mount(m, pattern, s.called(h))
 	}
 	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
-		s.mount(m, method+" /api/contents/{path...}", s.called(noContents))
 		s.mount(m, method+" /api/{path...}", s.called(notFound))
 	}
+	for method, h := range map[string]handler{
+		http.MethodGet: s.contents.Get, http.MethodPut: s.contents.Put, http.MethodPost: s.contents.Post, http.MethodPatch: s.contents.Patch, http.MethodDelete: s.contents.Delete,
+	} {
+		s.mount(m, method+" /api/contents", s.called(h)) // without it, the root would be another route
+		s.mount(m, method+" /api/contents/{path...}", s.called(h))
+	}
+	s.mount(m, "GET /files/{path...}", s.called(s.contents.Download))
 	s.mount(m, "GET /api", s.open(func(w http.ResponseWriter) { write(w, http.StatusOK, map[string]string{"version": version}) }))
 	s.mount(m, "OPTIONS /api/{path...}", s.open(preflight))
 	s.mount(m, "OPTIONS /kernelspecs/{path...}", s.open(preflight))
+	s.mount(m, "OPTIONS /files/{name}/{path...}", s.open(preflight)) // without the name, /files of E2B would be redirected
 	return s
 }
 
@@ -103,8 +113,11 @@ func prefixOf(r *http.Request) string {
 	return ""
 }
 
-// Close ends all connections and waits for them.
-func (s *Server) Close() { s.connections.close() }
+// Close ends all connections and uploads, and waits for them.
+func (s *Server) Close() {
+	s.contents.Close()
+	s.connections.close()
+}
 
 // handler answers a request of a caller. After an error it has written nothing.
 type handler func(w http.ResponseWriter, r *http.Request, caller string) error
@@ -166,11 +179,6 @@ func write(w http.ResponseWriter, status int, body any) {
 	exchange.WriteJSON(w, status, "application/json", body)
 }
 
-// noContents refuses requests for notebooks and files. The server cannot know which sandbox a path is in.
-func noContents(http.ResponseWriter, *http.Request, string) error {
-	return cellhold.Errorf(cellhold.Unsupported, "This server has no contents API. Notebooks stay with the client. The files of a sandbox are at /v1/sessions/{id}/files.")
-}
-
 func notFound(http.ResponseWriter, *http.Request, string) error {
-	return cellhold.Errorf(cellhold.NotFound, "Path not found. This server has the kernel part of the Jupyter Server API only.")
+	return cellhold.Errorf(cellhold.NotFound, "Path not found. This server has a part of the Jupyter Server API: kernels, sessions and files.")
 }

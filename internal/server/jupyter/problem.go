@@ -1,10 +1,13 @@
 package jupyter
 
 import (
+	"cmp"
+	"errors"
 	"net/http"
 
 	"cellhold"
 	"cellhold/internal/server/exchange"
+	"cellhold/internal/server/jupyter/contents"
 )
 
 // statusOf maps the kinds of error to the statuses of Jupyter Server.
@@ -22,7 +25,7 @@ var statusOf = map[cellhold.Kind]int{
 // problem is the body of an error.
 type problem struct {
 	Message string  `json:"message"`
-	Reason  *string `json:"reason"` // always null: the status and the message say it
+	Reason  *string `json:"reason"` // null, unless a program needs more than the status
 }
 
 // refuse answers with an error.
@@ -33,5 +36,12 @@ func refuse(w http.ResponseWriter, status int, message string) {
 // fail answers with an error, and logs the details.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	p := exchange.ProblemOf(r.Context(), s.Logger, err)
-	refuse(w, statusOf[p.Kind], p.Detail)
+	status, body := statusOf[p.Kind], problem{Message: p.Detail}
+	if f, ok := errors.AsType[*contents.Fault](err); ok {
+		status = cmp.Or(f.Status, status)
+		if f.Reason != "" {
+			body.Reason = &f.Reason
+		}
+	}
+	write(w, status, body)
 }

@@ -26,6 +26,7 @@ GET_CELL = Operation("get-cell", "GET", "/v1/sessions/{id}/cells/{cell}")
 CANCEL_CELL = Operation("cancel-cell", "POST", "/v1/sessions/{id}/cells/{cell}/cancel")
 ANSWER_INPUT = Operation("answer-input", "POST", "/v1/sessions/{id}/cells/{cell}/input")
 GET_CELL_TEXT = Operation("get-cell-text", "GET", "/v1/sessions/{id}/cells/{cell}/text")
+CONNECT_KERNEL = Operation("connect-kernel", "GET", "/v1/sessions/{id}/channels")
 LIST_CHECKPOINTS = Operation("list-checkpoints", "GET", "/v1/sessions/{id}/checkpoints")
 MAKE_CHECKPOINT = Operation("make-checkpoint", "POST", "/v1/sessions/{id}/checkpoints")
 DELETE_CHECKPOINT = Operation("delete-checkpoint", "DELETE", "/v1/sessions/{id}/checkpoints/{name}")
@@ -66,6 +67,8 @@ LIST_PACKAGES = Operation("list-packages", "GET", "/v1/sessions/{id}/packages")
 INSTALL_PACKAGES = Operation("install-packages", "POST", "/v1/sessions/{id}/packages")
 LOCK_PACKAGES = Operation("lock-packages", "GET", "/v1/sessions/{id}/packages/lock")
 REMOVE_PACKAGE = Operation("remove-package", "DELETE", "/v1/sessions/{id}/packages/{name}")
+GET_PORTS = Operation("get-ports", "GET", "/v1/sessions/{id}/ports")
+USE_PORT = Operation("use-port", "GET", "/v1/sessions/{id}/ports/{port}/{path}")
 RESTART = Operation("restart", "POST", "/v1/sessions/{id}/restart")
 RESUME = Operation("resume", "POST", "/v1/sessions/{id}/resume")
 ROLLBACK = Operation("rollback", "POST", "/v1/sessions/{id}/rollback")
@@ -77,6 +80,7 @@ ALL = (
     ADD_KERNEL,
     ANSWER_INPUT,
     CANCEL_CELL,
+    CONNECT_KERNEL,
     CREATE_SESSION,
     DELETE_CHECKPOINT,
     DELETE_KERNEL,
@@ -90,6 +94,7 @@ ALL = (
     GET_COMMAND,
     GET_FILE,
     GET_NOTEBOOK,
+    GET_PORTS,
     GET_SESSION,
     HEALTH,
     HIBERNATE,
@@ -131,6 +136,7 @@ ALL = (
     UPLOAD_ARCHIVE,
     UPLOAD_FILE,
     UPLOAD_FILES,
+    USE_PORT,
     VERSION,
     WATCH_DIRECTORY,
     WRITE_COMMAND_INPUT,

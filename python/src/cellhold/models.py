@@ -574,6 +574,30 @@ class PackageList:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PortAccess:
+    header: str
+    """
+    Header of requests to a host of a port.
+    """
+    hosts: list[str]
+    """
+    Hosts of a port, with PORT in place of its number. Empty if the operator set no --host. The port of the server follows as usual.
+    """
+    path: str
+    """
+    URL path of a port, with PORT in place of its number. Send your token with each request.
+    """
+    public: bool
+    """
+    If true, everybody can reach the ports through the hosts, without a token.
+    """
+    token: str | None = None
+    """
+    Value of the header. It opens only the ports of this session. Absent if the server needs no tokens.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProblemField:
     message: str
     """
@@ -835,6 +859,10 @@ class Session:
     parent: str | None = None
     """
     Session from which this one was forked.
+    """
+    public_ports: bool | None = None
+    """
+    If true, everybody can reach the ports of the session through hosts of the server, without a token.
     """
     reason: Literal["asked", "expired", "failed", "lost"] | None = None
     """
@@ -1377,6 +1405,10 @@ class CreateSession:
     """
     Your notes, stored and returned unchanged. Keys and values have at most 1 KiB.
     """
+    public_ports: bool | None = None
+    """
+    If true, everybody can reach the ports of the session through hosts of the server (--host), without a token. Refused if the server does not allow it (--public-ports).
+    """
     resume: Literal["use", "request"] | None = None
     """
     Use or request that resumes the session after a requested hibernation, or after one at the deadline. Absent means use.
@@ -1524,7 +1556,7 @@ class RunRequest:
     """
     language: str | None = None
     """
-    Language of the code: python, bash, javascript, typescript, r, c, cpp, go, rust or java. The image must have its tools. Absent means python.
+    Language of the code: python, bash, javascript, typescript, r, c, cpp, go, rust or java. The image must have its tools; the image polyglot has all. Absent means python.
     """
     limits: Limits | None = None
     """

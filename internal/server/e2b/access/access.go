@@ -19,11 +19,14 @@ import (
 	"cellhold/internal/session"
 )
 
+// TrafficHeader is the header with the token of the code server, or of the ports, of a sandbox.
+const TrafficHeader = "E2b-Traffic-Access-Token"
+
 // The headers of requests to a sandbox.
 const (
 	sandboxHeader = "E2b-Sandbox-Id"
 	portHeader    = "E2b-Sandbox-Port"
-	trafficHeader = "E2b-Traffic-Access-Token"
+	trafficHeader = TrafficHeader
 	accessHeader  = "X-Access-Token"
 )
 
@@ -37,6 +40,7 @@ const (
 const (
 	traffic = "traffic"
 	envd    = "envd"
+	ports   = "ports"
 )
 
 // Prefix is the prefix of the paths of the E2B API.
@@ -66,14 +70,16 @@ func New(o Options) *Access { return &Access{o} }
 
 // Tokens are the tokens of a sandbox.
 type Tokens struct {
-	Traffic string // for the code server
+	Traffic string // for the code server, and for ports
 	Envd    string // for files and processes
+	Ports   string // for ports only
 }
 
 // Tokens returns the tokens of a session. They are empty if its owner has no token any more.
 func (a *Access) Tokens(s *session.Session) Tokens {
 	rec := s.Record()
-	return Tokens{Traffic: a.token(rec.Owner, rec.ID, traffic), Envd: a.token(rec.Owner, rec.ID, envd)}
+	return Tokens{Traffic: a.token(rec.Owner, rec.ID, traffic), Envd: a.token(rec.Owner, rec.ID, envd),
+		Ports: a.token(rec.Owner, rec.ID, ports)}
 }
 
 func (a *Access) token(owner string, id cellhold.SessionID, purpose string) string {
@@ -94,11 +100,16 @@ func PortOf(r *http.Request) string { return r.Header.Get(portHeader) }
 // token is no longer valid must still see that the sandbox is gone.
 func (a *Access) Target(r *http.Request) (s *session.Session, id string) {
 	id = r.Header.Get(sandboxHeader)
-	s, found := a.o.Find(r.Context(), cellhold.SessionID(id))
+	return a.Named(r, cellhold.SessionID(id)), id
+}
+
+// Named is Target for a sandbox that the request names in another place than a header.
+func (a *Access) Named(r *http.Request, id cellhold.SessionID) *session.Session {
+	s, found := a.o.Find(r.Context(), id)
 	if !found || !usable(s) {
-		return nil, id
+		return nil
 	}
-	return s, id
+	return s
 }
 
 // usable reports whether a request can use a session. For clients, a session is paused from its deadline on, also while
@@ -123,6 +134,12 @@ func Running(s *session.Session) bool {
 // Traffic reports whether a request has the token of the code server of a session, and sets the caller.
 func (a *Access) Traffic(r *http.Request, s *session.Session) bool {
 	return a.allow(r, s, trafficHeader, traffic)
+}
+
+// Port reports whether a request has a token for the ports of a session, and sets the caller. E2B's SDKs have one token for
+// ports and for the code server. Callers of /v1 get one that runs no code.
+func (a *Access) Port(r *http.Request, s *session.Session) bool {
+	return a.allow(r, s, trafficHeader, ports) || a.allow(r, s, trafficHeader, traffic)
 }
 
 // Envd reports whether a request has the token for files and processes of a session, and sets the caller.
