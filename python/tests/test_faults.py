@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+from typing import Any
+
 import httpx
 import pytest
 from fake import SESSION, Script, broken, cell, command, event, problem
@@ -174,3 +178,88 @@ def test_an_id_cannot_lead_to_another_path() -> None:
     for id in ("", ".", ".."):
         with pytest.raises(cellhold.InvalidError):
             Script().session().cells.get(id)
+
+
+def port(script: Script, method: str = "GET", path: str = "/", **more: Any) -> httpx.Response:
+    """Sends a request to port 8000 of the session s1."""
+    return script.session().ports.request(method, 8000, path, **more)
+
+
+def test_a_request_to_a_port_has_the_token_and_the_body_of_its_caller() -> None:
+    script = Script(*[httpx.Response(200)] * 4)
+    port(script, "post", "a b?c=1#d", params={"e": "2"}, json={"f": None}, headers={"X-Own": "1"})
+    port(script, "PUT", "/../../%20", content="text")
+    port(script, "POST", "//x", data={"a": "b c"})
+    port(script, "POST", "", files={"f": ("n.txt", b"text")})
+    first, second, third, last = script.requests
+    below = "/v1/sessions/s1/ports/8000"
+    assert script.asked == [
+        f"POST {below}/a%20b?c=1&e=2", f"PUT {below}/%20", f"POST {below}//x", f"POST {below}/",
+    ]  # fmt: skip
+    assert first.content == b'{"f":null}' and first.headers["X-Own"] == "1" and first.url.host == "server"
+    assert first.headers["Authorization"] == "Bearer secret" and first.headers["Content-Type"] == "application/json"
+    assert second.content == b"text" and third.content == b"a=b+c" and b'filename="n.txt"' in last.content
+    assert [len(r.headers.get_list("Content-Length")) for r in script.requests] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("path", ["/%2e%2e/status", "/a/%2E%2e", "/%2e", "/..%2fstatus", "/..%5cstatus", "/a\nb"])
+def test_a_path_cannot_leave_its_port(path: str) -> None:
+    with pytest.raises(cellhold.InvalidError, match=r"segment is a dot|cannot be built"):
+        port(Script(), path=path)
+
+
+def test_a_wrong_request_to_a_port_is_refused() -> None:
+    with pytest.raises(cellhold.InvalidError, match="Authorization"):
+        port(Script(), headers={"authorization": "x"})
+    for number in (0, 65536):
+        with pytest.raises(cellhold.InvalidError, match="1 to 65535"):
+            Script().session().ports.request("GET", number)
+
+
+def test_a_request_to_a_port_is_repeated_only_while_no_program_got_it() -> None:
+    script = Script(httpx.ConnectError("refused"), problem(502, "not_found"), httpx.Response(200, text="ready"))
+    assert port(script, "POST", wait=5).text == "ready"
+    for answer, cls in (
+        (problem(502, "not_found"), cellhold.NotFoundError),
+        (problem(404, "not_found"), cellhold.NotFoundError),
+        (problem(502, "unavailable"), cellhold.UnavailableError),
+        (httpx.ReadError("lost"), cellhold.UnavailableError),
+    ):
+        script = Script(answer)
+        with pytest.raises(cls):
+            port(script, wait=0 if "502" in repr(answer) else 5)
+        assert len(script.requests) == 1
+
+
+def test_errors_of_a_program_are_its_answers() -> None:
+    own = {"Content-Type": "application/problem+json", "Content-Language": "en"}
+    for answer in (httpx.Response(500, text="no"), httpx.Response(422, json={"detail": "no"}, headers=own)):
+        status, body = answer.status_code, answer.content
+        found = port(Script(answer))
+        assert (found.status_code, found.content) == (status, body)
+    assert found.headers["Content-Language"] == "en"
+
+
+def test_an_answer_of_a_program_that_is_too_large_or_breaks_is_an_error() -> None:
+    packed = httpx.Response(200, content=gzip.compress(bytes(1_000_000)), headers={"Content-Encoding": "gzip"})
+    assert len(port(Script(packed)).content) == 1_000_000
+    packed = httpx.Response(200, content=gzip.compress(bytes(1_000_000)), headers={"Content-Encoding": "gzip"})
+    with pytest.raises(cellhold.ExhaustedError, match="more than 999999 bytes"):
+        port(Script(packed), max_bytes=999_999)
+    with pytest.raises(cellhold.UnavailableError, match="broke"):
+        port(Script(broken(b"a")))
+
+
+def test_hosts_of_ports_are_those_of_the_server() -> None:
+    access = {"path": "/v1/sessions/s1/ports/PORT/", "hosts": ["PORT-s1.cells.example"], "public": True, "header": "H"}
+    script = Script(httpx.Response(200, json=access), httpx.Response(200, json=access))
+    ports = script.session().ports
+    assert ports.host(80) == "80-s1.cells.example"
+    assert ports.url(80, "/a?b=c") == "http://server/v1/sessions/s1/ports/80/a?b=c"
+
+
+def test_a_new_session_can_have_public_ports() -> None:
+    script = Script(httpx.Response(201, json=SESSION), httpx.Response(204))
+    with script.client().session(public_ports=True):
+        pass
+    assert json.loads(script.requests[0].content) == {"public_ports": True}

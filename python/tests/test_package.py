@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import generate
+import models
 import pytest
 import unasync
+import yaml
 
 import cellhold
 from cellhold import _operations
@@ -35,12 +37,21 @@ def test_the_package_uses_each_operation_of_the_document() -> None:
     source = "".join(file.read_text() for file in (PACKAGE / "_async").glob("*.py"))
     used = set(re.findall(r"\bop\.([A-Z_]+)\b", source))
     assert used == {name for name in vars(_operations) if name.isupper() and name != "ALL"}
-    assert len(_operations.ALL) == len(used) > 50
+    document = yaml.safe_load((generate.ROOT / "api" / "openapi.yaml").read_text())
+    items = [item for path, item in document["paths"].items() if path.startswith("/v1/")]
+    ids = {operation["operationId"] for item in items for operation in item.values()}
+    assert ids == {operation.id for operation in _operations.ALL} | set(models.LEFT_OUT)
+    assert len(_operations.ALL) == len(used) == len(ids) - len(models.LEFT_OUT)
+
+
+def test_the_readme_names_the_operations_that_the_package_does_not_have() -> None:
+    readme = (generate.ROOT / "python" / "README.md").read_text()
+    assert [id for id in models.LEFT_OUT if f"`{id}`" not in readme] == []
 
 
 def public() -> Iterator[tuple[str, Any]]:
     """Yields the public names, and those of their classes and of the nouns of a session."""
-    nouns = ["cells", "files", "commands", "kernels", "packages", "checkpoints", "egress", "notebook"]
+    nouns = ["cells", "files", "commands", "kernels", "packages", "ports", "checkpoints", "egress", "notebook"]
     session = cellhold.Session("http://server", "t")
     found = {name: getattr(cellhold, name) for name in cellhold.__all__ if name != "__version__"}
     found |= {noun: type(getattr(session, noun)) for noun in nouns}

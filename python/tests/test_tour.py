@@ -13,7 +13,9 @@ import tour
 import unasync
 
 from cellhold import _operations
+from cellhold._async import ports as async_ports
 from cellhold._async import transport as async_transport
+from cellhold._sync import ports as sync_ports
 from cellhold._sync import transport as sync_transport
 
 
@@ -29,20 +31,22 @@ def half(request: pytest.FixtureRequest, used: set[str], monkeypatch: pytest.Mon
     transport: Any = {"async": async_transport, "sync": sync_transport}[request.param]
 
     class Recorded(transport._Request):  # type: ignore[misc]
-        def __init__(self, operation: Any, *more: Any) -> None:
+        def __init__(self, operation: Any, *more: Any, **named: Any) -> None:
             used.add(f"{request.param} {operation.id}")
-            super().__init__(operation, *more)
+            super().__init__(operation, *more, **named)
 
-    monkeypatch.setattr(transport, "_Request", Recorded)
+    ports: Any = {"async": async_ports, "sync": sync_ports}[request.param]
+    for module in (transport, ports):
+        monkeypatch.setattr(module, "_Request", Recorded)
     if request.param == "async":
         return types.SimpleNamespace(
             tour=lambda *more: asyncio.run(tour.tour(*more)), network=lambda *more: asyncio.run(tour.network(*more))
         )
-    module = types.ModuleType("synchronous")
-    module.__file__ = tour.__file__
+    program = types.ModuleType("synchronous")
+    program.__file__ = tour.__file__
     text = Path(tour.__file__).read_text()
-    exec(compile(unasync.synchronous(text), "tour.py, synchronous", "exec"), module.__dict__)
-    return module
+    exec(compile(unasync.synchronous(text), "tour.py, synchronous", "exec"), program.__dict__)
+    return program
 
 
 @pytest.mark.sandbox

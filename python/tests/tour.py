@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 import cellhold
 from cellhold import AsyncClient, AsyncSession
 
@@ -19,6 +21,7 @@ async def tour(server: dict[str, str], folder: Path) -> None:
             await questions(s)
             await files(s, folder)
             await commands(s)
+            await ports(s)
             await penguins(s)
             await kernels(s)
             await notebook(s, client, folder)
@@ -152,6 +155,35 @@ async def commands(s: AsyncSession) -> None:
         assert error.waited is other
     await other.kill()
     assert (await s.commands.get(other.id)).done and len(await s.commands.list()) == 6
+
+
+async def ports(s: AsyncSession) -> None:
+    try:
+        await s.ports.request("GET", 8000)
+    except cellhold.NotFoundError as error:
+        assert "No program listens on port 8000" in str(error)
+    await s.files.write("site/page.html", "<p>hello</p>")
+    program = await s.commands.start("exec python3 -m http.server 8000 --bind 127.0.0.1 --directory site")
+    page = await s.ports.request("GET", 8000, "/page.html", wait=120)
+    assert page.status_code == 200 and page.text == "<p>hello</p>" and page.headers["Content-Type"] == "text/html"
+    assert (await s.ports.request("GET", 8000, "/none")).status_code == 404
+    assert (await s.ports.request("PUT", 8000, "/page.html", content="x")).status_code == 501
+    async with s.ports.stream("GET", 8000, "page.html", headers={"Range": "bytes=0-"}) as answer:
+        assert b"".join([piece async for piece in answer.aiter_bytes()]) == page.content
+    try:
+        await s.ports.request("GET", 8000, "/page.html", max_bytes=11)
+    except cellhold.ExhaustedError as error:
+        assert "more than 11 bytes" in str(error)
+    async with httpx.AsyncClient(trust_env=False) as http:  # as other programs do
+        url = await s.ports.url(8000, "/page.html")
+        assert (await http.get(url, headers=await s.ports.headers())).text == "<p>hello</p>"
+        assert (await http.get(url)).status_code == 401
+    assert not (await s.ports.access()).public
+    try:
+        await s.ports.host(8000)
+    except cellhold.UnsupportedError as error:
+        assert "--host" in str(error)
+    await program.kill()
 
 
 async def penguins(s: AsyncSession) -> None:

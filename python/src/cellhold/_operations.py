@@ -26,7 +26,6 @@ GET_CELL = Operation("get-cell", "GET", "/v1/sessions/{id}/cells/{cell}")
 CANCEL_CELL = Operation("cancel-cell", "POST", "/v1/sessions/{id}/cells/{cell}/cancel")
 ANSWER_INPUT = Operation("answer-input", "POST", "/v1/sessions/{id}/cells/{cell}/input")
 GET_CELL_TEXT = Operation("get-cell-text", "GET", "/v1/sessions/{id}/cells/{cell}/text")
-CONNECT_KERNEL = Operation("connect-kernel", "GET", "/v1/sessions/{id}/channels")
 LIST_CHECKPOINTS = Operation("list-checkpoints", "GET", "/v1/sessions/{id}/checkpoints")
 MAKE_CHECKPOINT = Operation("make-checkpoint", "POST", "/v1/sessions/{id}/checkpoints")
 DELETE_CHECKPOINT = Operation("delete-checkpoint", "DELETE", "/v1/sessions/{id}/checkpoints/{name}")
@@ -80,7 +79,6 @@ ALL = (
     ADD_KERNEL,
     ANSWER_INPUT,
     CANCEL_CELL,
-    CONNECT_KERNEL,
     CREATE_SESSION,
     DELETE_CHECKPOINT,
     DELETE_KERNEL,

@@ -178,13 +178,19 @@ _STATUSES: dict[int, type[Error]] = {
 
 def from_answer(status: int, body: bytes) -> Error:
     """Returns the error of an answer. If the body is no problem document, the status decides the class."""
+    cls = _STATUSES.get(status, InternalError)
+    return from_problem(status, body) or cls(f"The server answered with status {status}.", status=status)
+
+
+def from_problem(status: int, body: bytes) -> Error | None:
+    """Returns the error of a problem document of the server, or None if the body is something else."""
     try:
         problem = json.loads(body)
         cls, detail = _KINDS[problem["kind"]], str(problem["detail"])
         fields = [field for field in problem.get("errors", ()) if isinstance(field, dict)]
         return cls(detail, status=status, request_id=str(problem.get("request_id", "")), fields=fields)
     except (ValueError, KeyError, TypeError, AttributeError):
-        return _STATUSES.get(status, InternalError)(f"The server answered with status {status}.", status=status)
+        return None
 
 
 def of_kind(kind: str, detail: str) -> Error:

@@ -29,6 +29,7 @@ from .files import AsyncFiles
 from .kernels import AsyncKernels
 from .notebook import AsyncNotebook
 from .packages import AsyncPackages
+from .ports import AsyncPorts
 from .stream import AsyncStream
 
 T = TypeVar("T")
@@ -62,6 +63,7 @@ class AsyncSession:
         lifetime: float | None = None,
         at_deadline: Literal["end", "hibernate"] | None = None,
         resume: Literal["use", "request"] | None = None,
+        public_ports: bool | None = None,
         raise_on_error: bool = False,
         key: str | None = None,
     ) -> None:
@@ -87,6 +89,7 @@ class AsyncSession:
             lifetime: seconds until the session ends, even if it is used. Default: it ends when it is idle
             at_deadline: end or hibernate after lifetime
             resume: use or request that resumes the session after a requested hibernation
+            public_ports: let everybody reach the ports through hosts of the server, without a token
             raise_on_error: raise CellError and CommandError for code that fails
             key: your name for the session: a second creation with the same key returns the same session
         """
@@ -115,12 +118,14 @@ class AsyncSession:
             lifetime=lifetime,
             at_deadline=at_deadline,
             resume=resume,
+            public_ports=public_ports,
         )
         self.cells = AsyncCells(self)
         self.files = AsyncFiles(self)
         self.commands = AsyncCommands(self)
         self.kernels = AsyncKernels(self)
         self.packages = AsyncPackages(self)
+        self.ports = AsyncPorts(self)
         self.checkpoints = AsyncCheckpoints(self)
         self.egress = AsyncEgress(self)
         self.notebook = AsyncNotebook(self)

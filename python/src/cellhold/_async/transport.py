@@ -10,12 +10,12 @@ from urllib.parse import quote, urlencode
 
 import httpx
 
-from .. import _connect, _policy, models
+from .. import _connect, _policy, _port, models
 from .. import _operations as op
 from .._operations import Operation
 from .._sse import Lines, Messages
 from .._values import decode, encode
-from ..errors import Error, InternalError, InvalidError, NotFoundError, UnavailableError, from_answer
+from ..errors import Error, InternalError, InvalidError, NotFoundError, UnavailableError, from_answer, from_problem
 from ..events import Event
 from . import _sys
 
@@ -25,6 +25,9 @@ Body = Callable[[], bytes | AsyncIterable[bytes]]
 """Makes the body of a request, again for each retry."""
 
 _MAX_PROBLEM = 1 << 20
+
+_NO_PROGRAM = 502
+"""Status of the answer to a request to a port on which no program listens."""
 
 
 class AsyncTransport:
@@ -145,26 +148,62 @@ class AsyncTransport:
 
     async def _exchange(self, request: _Request) -> httpx.Response:
         """Sends a request once, and returns the answer before its body is read. Raises an Error for a problem."""
+        answer = await self._dispatch(request)
+        if answer.is_success:
+            return answer
+        raise from_answer(answer.status_code, await _problem(answer))
+
+    async def _dispatch(self, request: _Request) -> httpx.Response:
+        """Sends a request once, and returns the answer, whatever its status, before its body is read."""
         http = await self.open()
         if self.place is None:
             raise AssertionError("an open transport has a place")
         built = request.build(http, self.place, self.timeout)
         try:
-            answer = await http.send(built, stream=True)
+            answer = await http.send(built, stream=True, follow_redirects=request.redirects)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
             raise InvalidError(f"The request cannot be built: {error}.") from error
         self._answered = True
-        if answer.is_success:
-            return answer
+        return answer
+
+    @asynccontextmanager
+    async def passed(self, request: _Request, listening: float) -> AsyncIterator[httpx.Response]:
+        """Sends a request to a program in a sandbox, and gives its answer, whatever its status, with the body unread.
+
+        It is repeated only if no byte of it left, or if for some time no program listens. listening is this time in
+        seconds. Raises an Error if the server could not pass the request on.
+        """
+        backoff, starting = _policy.Backoff(self.patience), _policy.Backoff(listening)
+        await self.open()
+        while True:
+            try:
+                answer = await self._pass_once(request)
+                break
+            except NotFoundError as error:
+                # The session exists, because its absence has the status 404. So the program got nothing.
+                seconds = starting.next() if error.status == _NO_PROGRAM else None
+                if seconds is None:
+                    raise
+                await _sys.sleep(seconds)
+            except (UnavailableError, httpx.TransportError) as error:
+                await self._pause(backoff, error, False)
         try:
-            problem = b""
-            async for piece in answer.aiter_bytes():
-                problem += piece
-                if len(problem) > _MAX_PROBLEM:
-                    break
+            yield answer
+        except httpx.TransportError as error:
+            raise self._error(error) from error
         finally:
             await answer.aclose()
-        raise from_answer(answer.status_code, problem)
+
+    async def _pass_once(self, request: _Request) -> httpx.Response:
+        """Sends a request to a program once. Raises an Error if the answer is a problem of the server."""
+        answer = await self._dispatch(request)
+        if answer.is_success or answer.headers.get("Content-Type") != "application/problem+json":
+            return answer
+        body = await _problem(answer)
+        error = from_problem(answer.status_code, body)
+        if error is not None:
+            raise error
+        return _port.whole(answer, body)  # an error of the program in the same form
 
     @asynccontextmanager
     async def streamed(
@@ -248,20 +287,26 @@ class _Request:
         body: Body | None,
         headers: dict[str, str],
         wait: float | None,
+        *,
+        below: str = "",
+        timeout: float | None = None,
+        redirects: bool = False,
     ) -> None:
         self.operation = operation
-        self.path = path_of(operation, parts) + query_of(query)
+        self.path = path_of(operation, parts) + query_of(query) + below
         self.json = encode(json) if json is not None else None
         self.body = body
         self.headers = headers
         self.wait = wait
+        self.timeout = timeout
+        self.redirects = redirects
 
     def build(self, http: httpx.AsyncClient, place: _connect.Place, timeout: float) -> httpx.Request:
         """Returns the request for one attempt."""
         headers = dict(self.headers)
         if place.token and self.operation not in (op.HEALTH, op.READY):
             headers["Authorization"] = f"Bearer {place.token}"
-        silence = _policy.patience(self.operation, timeout, self.wait)
+        silence = self.timeout or _policy.patience(self.operation, timeout, self.wait)
         limits = httpx.Timeout(timeout, connect=10.0, read=silence, pool=None)
         content = self.body() if self.body else None
         return http.build_request(
@@ -272,6 +317,19 @@ class _Request:
             headers=headers,
             timeout=limits,
         )
+
+
+async def _problem(answer: httpx.Response) -> bytes:
+    """Reads the body of an answer that can be a problem document, and closes it. The rest of a long body is omitted."""
+    try:
+        body = b""
+        async for piece in answer.aiter_bytes():
+            body += piece
+            if len(body) > _MAX_PROBLEM:
+                break
+    finally:
+        await answer.aclose()
+    return body
 
 
 def path_of(operation: Operation, parts: tuple[str, ...]) -> str:

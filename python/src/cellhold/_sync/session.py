@@ -30,6 +30,7 @@ from .files import Files
 from .kernels import Kernels
 from .notebook import Notebook
 from .packages import Packages
+from .ports import Ports
 from .stream import Stream
 
 T = TypeVar("T")
@@ -63,6 +64,7 @@ class Session:
         lifetime: float | None = None,
         at_deadline: Literal["end", "hibernate"] | None = None,
         resume: Literal["use", "request"] | None = None,
+        public_ports: bool | None = None,
         raise_on_error: bool = False,
         key: str | None = None,
     ) -> None:
@@ -88,6 +90,7 @@ class Session:
             lifetime: seconds until the session ends, even if it is used. Default: it ends when it is idle
             at_deadline: end or hibernate after lifetime
             resume: use or request that resumes the session after a requested hibernation
+            public_ports: let everybody reach the ports through hosts of the server, without a token
             raise_on_error: raise CellError and CommandError for code that fails
             key: your name for the session: a second creation with the same key returns the same session
         """
@@ -116,12 +119,14 @@ class Session:
             lifetime=lifetime,
             at_deadline=at_deadline,
             resume=resume,
+            public_ports=public_ports,
         )
         self.cells = Cells(self)
         self.files = Files(self)
         self.commands = Commands(self)
         self.kernels = Kernels(self)
         self.packages = Packages(self)
+        self.ports = Ports(self)
         self.checkpoints = Checkpoints(self)
         self.egress = Egress(self)
         self.notebook = Notebook(self)
