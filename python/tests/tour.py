@@ -144,7 +144,7 @@ async def commands(s: AsyncSession) -> None:
         text += event.text
         if text.count("typed") == 2:  # the echo of the terminal, and the output of cat
             await shell.close_input()
-    assert (await shell.wait()).ok
+    assert (await shell.wait()).ok, shell.data
     sleeper = await s.commands.start(["sleep", "60"])
     await sleeper.signal("INT")
     assert (await sleeper.wait()).status == "signal"
