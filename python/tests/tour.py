@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 import cellhold
-from cellhold import AsyncClient, AsyncSession
+from cellhold import AsyncCell, AsyncClient, AsyncSession
 
 
 async def tour(server: dict[str, str], folder: Path) -> None:
@@ -61,15 +61,25 @@ async def cells(s: AsyncSession) -> None:
         assert "ZeroDivisionError: division by zero" in str(error) and "\x1b" not in str(error)
     cell = await s.run("while True: pass", timeout=1, raise_on_error=False)
     assert cell.status == "timeout" and cell.error is not None and cell.error.name == "timeout"
-    cell = await s.submit("import time; time.sleep(60)")
+    cell = await s.submit("import time; print('begun', flush=True); time.sleep(600)")
+    await begun(cell)
     await s.interrupt()
     await cell.interrupt()
     await cell.wait()
     assert (await s.cells.get(cell.id)).status == "interrupted"
-    first, second = await s.submit("time.sleep(60)"), await s.submit("1")
+    first, second = await s.submit("print('begun', flush=True); time.sleep(600)"), await s.submit("1")
+    await begun(first)
     assert (await second.cancel()).status == "cancelled"
     await first.cancel()
     assert len(await s.cells.list()) == 7 and (await first.wait()).status == "interrupted"
+
+
+async def begun(cell: AsyncCell) -> None:
+    """Returns when a cell has printed something. An interrupt has an effect then."""
+    async with cell.stream() as events:
+        async for event in events:
+            if event.text:
+                break
 
 
 async def questions(s: AsyncSession) -> None:
@@ -145,10 +155,10 @@ async def commands(s: AsyncSession) -> None:
         if text.count("typed") == 2:  # the echo of the terminal, and the output of cat
             await shell.close_input()
     assert (await shell.wait()).ok, shell.data
-    sleeper = await s.commands.start(["sleep", "60"])
+    sleeper = await s.commands.start(["sleep", "600"])
     await sleeper.signal("INT")
     assert (await sleeper.wait()).status == "signal"
-    other = await s.commands.start(["sleep", "60"])
+    other = await s.commands.start(["sleep", "600"])
     try:
         await other.wait(0.01)
     except cellhold.WaitTimeout as error:
