@@ -18,6 +18,8 @@ BENCHVENV := build/benchvenv
 SUITES  := build/suites
 CLIENTVENV := build/clientvenv
 CLIENTS := build/clients
+PYVENV  := build/pyvenv
+PYWHEELS := build/pywheels
 WHEELS  := build/wheels
 SLIM    := -trimpath -ldflags "-s -w"
 # No finding of vet is ignored. staticcheck.conf lists the checks of staticcheck.
@@ -26,7 +28,7 @@ LINT    := go tool -modfile=tools.mod staticcheck
 # Tests with real sandboxes find the stock image in this home.
 export CELLHOLD_TEST_HOME := $(STATE)
 
-.PHONY: build demo test check bench gobench clean image polyglot needs-test
+.PHONY: build demo test check dist bench gobench clean image polyglot needs-test
 
 ## build: the binary, with the guest's binary and the runner inside
 build:
@@ -43,19 +45,27 @@ demo: image
 
 ## test: everything, with real sandboxes and a real Jupyter kernel
 # Tests that call t.Parallel mostly wait, so three at once suit two cores.
-test: needs-test check image polyglot $(VENV)/.done $(SUITES)/.done $(CLIENTVENV)/.done $(CLIENTS)/.done $(WHEELS)/.done
+test: needs-test check image polyglot $(VENV)/.done $(SUITES)/.done $(CLIENTVENV)/.done $(CLIENTS)/.done $(WHEELS)/.done $(PYWHEELS)/.done
 	@go run ./demo -cellhold $(BIN) -home $(STATE) -out build/demo
 	CGO_ENABLED=1 go test -race -short -timeout 20m $$(tools/race-packages)
 	CELLHOLD_TEST_JITTER=1 go run ./test/report -p 1 -parallel 3 -timeout 45m ./...
 
-## check: format, vet, staticcheck and the rules of the code
-check: build
+## check: format, vet, staticcheck, the rules of the code, and the types of the Python package
+check: build $(PYVENV)/.done
 	@unformatted=$$(gofmt -l $$(find . -path ./build -prune -o -name '*.go' -print)); \
 	if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted; exit 1; fi
 	go vet ./...
 	@tools/modules -modfile=tools.mod
 	$(LINT) ./...
 	go test . ./test/prose ./test/docs
+	$(PYVENV)/bin/python python/tools/generate.py --check
+	$(PYVENV)/bin/ruff check --quiet --no-cache python
+	$(PYVENV)/bin/ruff format --quiet --no-cache --check python
+	cd python && ../$(PYVENV)/bin/mypy --cache-dir ../build/mypy
+
+## dist: the wheels of the Python packages, in build/dist
+dist: build $(PYVENV)/.done
+	@tools/wheels $(PYVENV)/bin/python $(BIN) build/dist
 
 ## bench: measures cellhold and other tools on this machine; QUICK=1 takes a few minutes, ONLY=first,cell selects figures
 bench: image $(BENCHVENV)/.done
@@ -85,6 +95,7 @@ needs-test:
 $(VENV)/.done: test/requirements.txt
 $(BENCHVENV)/.done: bench/requirements.txt
 $(CLIENTVENV)/.done: test/clients/requirements.txt
+$(PYVENV)/.done: python/requirements.txt
 build/%venv/.done:
 	@tools/packages python3=python3
 	@python3 -c 'import venv, ensurepip' 2>/dev/null || tools/packages no-such-command=python3-venv
@@ -96,6 +107,12 @@ build/%venv/.done:
 $(SUITES)/.done: test/suites.txt $(VENV)/.done
 	rm -rf $(@D)
 	$(VENV)/bin/pip download --quiet --retries 10 --disable-pip-version-check --no-deps --no-binary ipykernel --require-hashes -r $< -d $(@D)
+	@touch $@
+
+# The packages for a fresh environment, in the test of the wheels.
+$(PYWHEELS)/.done: python/runtime.txt $(PYVENV)/.done
+	rm -rf $(@D)
+	$(PYVENV)/bin/pip download --quiet --retries 10 --disable-pip-version-check --no-deps --only-binary :all: --require-hashes -r $< -d $(@D)
 	@touch $@
 
 # Packages that a notebook installs in its sandbox.

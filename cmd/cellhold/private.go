@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -50,7 +51,7 @@ func forServer(k *kong.Context) error {
 	return nil
 }
 
-// privateServer is a server that only this process can reach. Its sessions end with it.
+// privateServer is a server for this process, or for the program that started it. Its sessions end with it.
 type privateServer struct {
 	settings *setup.Settings
 	server   setup.ServerSettings // run sets what all private servers share
@@ -58,8 +59,22 @@ type privateServer struct {
 	users    string               // what uses private servers, for an error message
 }
 
-// run starts the server, and stops it after use returns. If starting ends, the start is given up.
+// run starts the server on a pipe, and stops it after use returns. If starting ends, the start is given up.
 func (p *privateServer) run(ctx, starting context.Context, all *console.Globals, t *console.Terminal, use func(context.Context, *client.Client) error) error {
+	listener := newPipeListener()
+	private, err := client.New(client.Options{
+		URL: "http://localhost", HTTP: &http.Client{Transport: &http.Transport{DialContext: listener.Dial}},
+	})
+	if err != nil {
+		return err
+	}
+	return p.serve(ctx, starting, all, t, listener, server.Options{AuthOff: true}, func(ctx context.Context) error {
+		return use(ctx, private)
+	})
+}
+
+// serve starts the server on a listener, and stops it after use returns. If starting ends, the start is given up.
+func (p *privateServer) serve(ctx, starting context.Context, all *console.Globals, t *console.Terminal, listener net.Listener, options server.Options, use func(context.Context) error) error {
 	log := t.Log
 	if all.LogLevel == slog.LevelInfo { // the default, which is meant for serve
 		log = slog.New(slog.NewTextHandler(t.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))
@@ -68,14 +83,8 @@ func (p *privateServer) run(ctx, starting context.Context, all *console.Globals,
 	if err != nil {
 		return err
 	}
-	listener := newPipeListener()
-	private, err := client.New(client.Options{
-		URL: "http://localhost", HTTP: &http.Client{Transport: &http.Transport{DialContext: listener.Dial}},
-	})
-	if err != nil {
-		return errors.Join(err, parts.Close())
-	}
-	srv, err := server.New(server.Options{Sessions: parts.Sessions, AuthOff: true, Version: version(), Logger: log})
+	options.Sessions, options.Version, options.Logger = parts.Sessions, version(), log
+	srv, err := server.New(options)
 	if err != nil {
 		return errors.Join(err, parts.Close())
 	}
@@ -89,7 +98,7 @@ func (p *privateServer) run(ctx, starting context.Context, all *console.Globals,
 		go func() { served <- srv.Serve(serving, listener) }()
 		err := parts.Sessions.WaitReady(starting)
 		if err == nil {
-			err = use(ctx, private)
+			err = use(ctx)
 		}
 		stop()
 		return errors.Join(err, <-served)

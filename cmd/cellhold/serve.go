@@ -19,6 +19,8 @@ import (
 	"runtime/debug"
 	"strconv"
 	"sync"
+
+	"github.com/alecthomas/kong"
 )
 
 // serveCmd starts the server.
@@ -26,6 +28,8 @@ type serveCmd struct {
 	access               `embed:""`
 	setup.Settings       `embed:""`
 	setup.ServerSettings `embed:""`
+
+	Private bool `help:"Serve only the program that starts this command, on a free port of 127.0.0.1, with a new token. The command prints the URL and the token as JSON. It ends with its standard input, and its sessions end with it." group:"Access to the server:"`
 }
 
 // access holds the settings of access to the server: address, tokens, host names, web origins and TLS.
@@ -43,13 +47,16 @@ type access struct {
 }
 
 // Run serves until a signal ends it. Sessions stay for the next start, unless --ephemeral is set.
-func (c *serveCmd) Run(ctx context.Context, all *console.Globals, t *console.Terminal) (err error) {
+func (c *serveCmd) Run(ctx context.Context, k *kong.Context, all *console.Globals, t *console.Terminal) (err error) {
 	limitProcessors()
 	limitMemory()
 	c.Environ = t.Environ
 	// These checks come before anything is opened: a dangerous address is refused at once.
 	if err := c.ServerSettings.Check(); err != nil {
 		return console.Usage(err)
+	}
+	if c.Private {
+		return c.serveParent(ctx, k, all, t)
 	}
 	options, err := c.access.options(all.Home)
 	if err != nil {

@@ -151,9 +151,17 @@ func (d *docs) script(blocks []block) string {
 	}
 	text := "set -eu -o pipefail\n" + shell.String()
 	if program.Len() > 0 {
-		text += d.python + " - <<'END OF PYTHON'\n" + program.String() + "END OF PYTHON\n"
+		text += d.pythonFor(program.String()) + " - <<'END OF PYTHON'\n" + program.String() + "END OF PYTHON\n"
 	}
 	return d.replaced.Replace(text)
+}
+
+// pythonFor returns the Python that runs a program: the one with the package cellhold if the program imports it.
+func (d *docs) pythonFor(program string) string {
+	if !strings.Contains(program, "import cellhold") {
+		return d.python
+	}
+	return "PYTHONPATH=" + filepath.Join(d.module, "python/src") + " " + filepath.Join(d.module, "build/pyvenv/bin/python")
 }
 
 // mark starts a line of the output. The rest of the line names the block whose output follows.
@@ -200,7 +208,7 @@ func shows(want, got string) bool {
 
 func TestTheExamplesOfTheDocumentsRun(t *testing.T) {
 	t.Parallel()
-	pages := []string{"../../README.md"}
+	pages := []string{"../../README.md", "../../python/README.md"}
 	for _, folder := range []string{"tutorial", "how-to"} {
 		found, err := filepath.Glob("../../docs/" + folder + "/*.md")
 		if err != nil || len(found) == 0 {
@@ -212,6 +220,9 @@ func TestTheExamplesOfTheDocumentsRun(t *testing.T) {
 	t.Run("pages", func(t *testing.T) { // waits for the parallel tests of the pages, because the server must run until then
 		for _, page := range pages {
 			name := strings.TrimSuffix(filepath.Base(page), ".md")
+			if page == pages[1] {
+				name = "python-README"
+			}
 			text, err := os.ReadFile(page)
 			if err != nil {
 				t.Fatal(err)
@@ -226,7 +237,7 @@ func TestTheExamplesOfTheDocumentsRun(t *testing.T) {
 				continue
 			}
 			var env []string
-			if name == "README" {
+			if page == pages[0] {
 				env = []string{"CELLHOLD_URL="} // here `cellhold run` must work without a server
 			}
 			t.Run(name, func(t *testing.T) {

@@ -64,6 +64,22 @@ func LoadTokens(path string) (*Tokens, error) {
 	return t, nil
 }
 
+// NewTokens returns one random token, which is in no file.
+func NewTokens() *Tokens {
+	t := &Tokens{}
+	if err := t.add(firstToken, newToken()); err != nil {
+		panic(err) // a new token keeps the rules
+	}
+	return t
+}
+
+// newToken returns a random token.
+func newToken() string {
+	secret := make([]byte, tokenBytes)
+	rand.Read(secret) // never returns an error: it ends the program instead
+	return hex.EncodeToString(secret)
+}
+
 // First returns the name and the token of the file's first line, for the operator.
 func (t *Tokens) First() (name, token string) { return t.names[0], t.first }
 
@@ -113,9 +129,7 @@ func makeTokens(path string) error {
 		return err
 	}
 	defer os.Remove(f.Name())
-	secret := make([]byte, tokenBytes)
-	rand.Read(secret) // never returns an error: it ends the program instead
-	_, err = fmt.Fprintf(f, "%s %s\n", firstToken, hex.EncodeToString(secret))
+	_, err = fmt.Fprintf(f, "%s %s\n", firstToken, newToken())
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}

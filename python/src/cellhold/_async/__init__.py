@@ -1,0 +1,1 @@
+"""One half of the package: the same names with and without `async`. See docs/decisions/0047."""
