@@ -211,7 +211,7 @@ func TestAnInvalidRunIsRefusedWithARemedy(t *testing.T) {
 		`{"code": "x", "surprise": 1}`:                                                 "surprise",
 		`{"code": "x", "tests": [{"match": "fuzzy"}]}`:                                 "match",
 		`{"code": "x", "env": {"1": "x"}}`:                                             "variable name",
-		`{"code": "missing", "language": "rust"}`:                                      "rustc, which the image \"toy\" does not have",
+		`{"code": "missing", "language": "rust"}`:                                      "no program rustc, which the language rust needs",
 	} {
 		a := h.send(h.request("POST", "/v1/run", body))
 		if a.StatusCode != 422 && a.StatusCode != 404 || !strings.Contains(string(a.body), strings.Trim(string(mustJSON(want)), `"`)) {
