@@ -344,6 +344,7 @@ func TestExecPassesStreamsSignalsAndTheExitStatus(t *testing.T) {
 		{"a signal", "", []string{id, "kill -TERM $$"}, "", "", 143},
 		{"a deadline", "", []string{"--timeout=1s", id, "sleep 100"}, "", "cellhold: The command and its processes were ended at its deadline of 1s.\n", 124},
 		{"a terminal", "", []string{"-t", id, "stty size"}, "24 80\r\n", "", 0},
+		{"a terminal that its program closes", "", []string{"-t", id, "exec 0<&- 1>&- 2>&-; sleep 1; exit 7"}, "", "", 7},
 		{"a variable", "", []string{"-e", "A=b=c", "-w", "/tmp", id, "echo $A $PWD"}, "b=c /tmp\n", "", 0},
 	} {
 		stdout, stderr, status := run(tt.stdin, tt.args...)

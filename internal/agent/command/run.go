@@ -105,7 +105,15 @@ func (x *command) read(ctx context.Context, out Output, done func()) {
 	p := pump{command: x, out: out, buf: make([]byte, pumpBytes)}
 	ended := p.run(ctx)
 	done()
-	if ended || x.terminal || ctx.Err() != nil {
+	if x.terminal {
+		// Programs such as cat close their end shortly before they exit. They must not get SIGHUP then.
+		select {
+		case <-x.exited:
+		case <-ctx.Done():
+		}
+		return
+	}
+	if ended || ctx.Err() != nil {
 		return
 	}
 	defer context.AfterFunc(ctx, func() { out.Close() })()
