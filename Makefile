@@ -51,7 +51,7 @@ demo: image
 test: needs-test
 	@$(MAKE) --jobs=3 --output-sync=target check image polyglot $(TESTENVS)
 	@go run ./demo -cellhold $(BIN) -home $(STATE) -out build/demo
-	CELLHOLD_TEST_JITTER=1 CGO_ENABLED=1 go run ./test/report -race -vet=off -short -timeout 20m $$(tools/race-packages)
+	CELLHOLD_TEST_JITTER=1 CGO_ENABLED=1 go run ./test/report -race -vet=off -short -timeout 60m $$(tools/race-packages)
 	CELLHOLD_TEST_JITTER=1 go run ./test/report -vet=off -p 1 -parallel 3 -timeout 45m $$(tools/race-packages --rest)
 
 ## check: format, vet, staticcheck, the rules of the code, and the types of the Python package
