@@ -70,6 +70,9 @@ func command(args []string, in io.Reader, out, errOut io.Writer) int {
 		c.Home = defaultHome()
 	}
 	c.Home = setup.Resolved(c.Home)
+	if c.Images == "" {
+		c.Images = setup.ImagesDir(c.Home)
+	}
 	ctx, release := signal.NotifyContext(context.Background(), console.Handled(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)...)
 	defer release()
 	// The first signal ends the command. After it, the default action is back: the next signal ends the process.

@@ -50,7 +50,7 @@ type access struct {
 func (c *serveCmd) Run(ctx context.Context, k *kong.Context, all *console.Globals, t *console.Terminal) (err error) {
 	limitProcessors()
 	limitMemory()
-	c.Environ = t.Environ
+	c.Take(all, t)
 	// These checks come before anything is opened: a dangerous address is refused at once.
 	if err := c.ServerSettings.Check(); err != nil {
 		return console.Usage(err)

@@ -120,14 +120,7 @@ func writeLayer(ctx context.Context, rootfs, file string) error {
 	if err != nil {
 		return err
 	}
-	archive := tar.NewWriter(zip)
-	err = filepath.WalkDir(rootfs, func(path string, d fs.DirEntry, err error) error {
-		if err := errors.Join(err, ctx.Err()); err != nil || path == rootfs {
-			return err
-		}
-		return addToLayer(archive, rootfs, path, d)
-	})
-	return errors.Join(err, archive.Close(), zip.Close(), f.Close())
+	return errors.Join(pack(ctx, rootfs, zip), zip.Close(), f.Close())
 }
 
 func addToLayer(archive *tar.Writer, rootfs, path string, d fs.DirEntry) error {
