@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -140,6 +141,7 @@ func addToLayer(archive *tar.Writer, rootfs, path string, d fs.DirEntry) error {
 	}
 	// The owners on this host have no meaning elsewhere.
 	h.Uid, h.Gid, h.Uname, h.Gname = 0, 0, "", ""
+	h.AccessTime, h.ChangeTime = time.Time{}, time.Time{} // the same files must give the same layer
 	h.Format = tar.FormatPAX
 	if h.Name, err = filepath.Rel(rootfs, path); err != nil {
 		return err
