@@ -142,6 +142,8 @@ var imports = map[string]struct {
 	"internal/cli/kernelproxy": {". client internal/cli/console internal/guestapi internal/jupyter internal/jupyter/zmtp internal/server/jupyter/framing", "it passes messages on, through the client of a server"},
 	"internal/cli/script":      {". client internal/cli/console internal/cli/remote", "it runs on any server, through the client"},
 	"internal/cli/setup":       {"*", "it builds a server from all its parts"},
+	"internal/cli/container":   {"internal/sandbox/embedded/cgroup", "it runs before anything is opened"},
+	"docker":                   {"", "it holds one file"},
 	"internal/cli/doctor":      {". internal/cli/console internal/cli/setup internal/image internal/sandbox internal/sandbox/embedded internal/session/snapshots internal/template", "it checks what a server would use"},
 }
 
