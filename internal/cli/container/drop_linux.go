@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"runtime"
 	"strings"
 	"syscall"
@@ -140,14 +141,25 @@ func (d Drop) missing() (flags []string) {
 
 // profiles returns the flags for profiles that forbid what each sandbox needs.
 func profiles() (flags []string) {
-	// The kernel looks the paths up before it checks rights. So only a filter of system calls refuses missing paths.
-	if errors.Is(unix.PivotRoot("/.cellhold-missing", "/.cellhold-missing"), unix.EPERM) {
+	if filtered() {
 		flags = append(flags, "--security-opt seccomp=seccomp.json")
 	}
 	if label, err := os.ReadFile("/proc/self/attr/current"); err == nil && strings.HasPrefix(string(label), "docker-default") {
 		flags = append(flags, "--security-opt apparmor=unconfined")
 	}
 	return flags
+}
+
+// filtered reports whether a filter of system calls forbids what each sandbox needs. With CAP_SYS_ADMIN, Docker's own
+// profile allows new namespaces and forbids only pivot_root. The kernel itself does not refuse this process then, as the
+// paths are missing. Without this capability, the profile forbids a new user namespace.
+func filtered() bool {
+	if has(unix.CAP_SYS_ADMIN) {
+		return errors.Is(unix.PivotRoot("/.cellhold-missing", "/.cellhold-missing"), unix.EPERM)
+	}
+	cmd := exec.Command("/proc/self/exe", "version")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER}
+	return errors.Is(cmd.Run(), unix.EPERM)
 }
 
 func refusal(flags []string) error {
