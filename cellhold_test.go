@@ -130,6 +130,7 @@ var imports = map[string]struct {
 	"internal/sandbox/sandboxtest/probe": {"internal/link internal/sandbox/sandboxtest", "it replaces the agent in tests of sandboxes"},
 	// Tests of the whole project.
 	"test/e2e":    {". client", "it uses the binary like a user"},
+	"test/engine": {". client", "it uses the service like a user"},
 	"test/report": {"", "it reads the output of go test"},
 	"test/prose":  {"", "it reads texts"},
 	"test/docs":   {"", "it reads texts"},

@@ -15,7 +15,7 @@ apt-get update -qq -o Acquire::Retries=3
 # shellcheck disable=SC2046 # names of packages are words
 apt-get install -qq -y -o Acquire::Retries=3 --no-install-recommends $(sed 's/#.*//' $build/recipe/packages.txt)
 {
-	echo 'export PIP_DISABLE_PIP_VERSION_CHECK=1'
+	echo 'export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CERT=/etc/ssl/certs/ca-certificates.crt' # with the authorities of the base image
 	for name in PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST; do
 		eval "value=\${$name:-}"
 		[ -z "$value" ] || echo "export $name='$value'"
