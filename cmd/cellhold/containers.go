@@ -66,7 +66,7 @@ func (c *serveCmd) becomePlain(all *console.Globals, t *console.Terminal) error 
 	if os.Geteuid() != 0 {
 		return nil // also the second start, after the first one gave up the rights
 	}
-	drop := container.Drop{User: user, Folders: []string{all.Home}, AcceptMissingLimits: c.AcceptMissingLimits, Log: t.Log}
+	drop := container.Drop{User: user, Folders: []string{all.Home}, AcceptMissingLimits: c.AcceptMissingLimits, Log: t.Log, Environ: t.Environ}
 	for _, dir := range []string{c.Notebooks, c.Outputs} {
 		if dir != "" {
 			drop.Folders = append(drop.Folders, dir)

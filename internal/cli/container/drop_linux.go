@@ -23,6 +23,7 @@ type Drop struct {
 	// cannot limit.
 	AcceptMissingLimits bool
 	Log                 *slog.Logger
+	Environ             []string // the environment of the program
 }
 
 // Run prepares the container, and replaces this process by the same program as the user. It returns only with an error.
@@ -101,7 +102,7 @@ func (d Drop) become() error {
 	}
 	program, err := os.Executable()
 	if err == nil {
-		err = unix.Exec(program, os.Args, os.Environ())
+		err = unix.Exec(program, os.Args, d.Environ)
 	}
 	return fail("start the program again", err)
 }
@@ -163,7 +164,7 @@ func filtered() bool {
 }
 
 func refusal(flags []string) error {
-	return fmt.Errorf("sandboxes need rights that this container lacks: add %s to docker run (cellhold seccomp prints seccomp.json); or see the page docker.md", strings.Join(flags, " "))
+	return fmt.Errorf("sandboxes need rights that this container lacks: add %s to docker run (cellhold seccomp prints seccomp.json); docs/how-to/docker.md has the reasons", strings.Join(flags, " "))
 }
 
 // Explain adds the missing flags of the engine to an error of the driver, in a container.
