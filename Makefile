@@ -29,7 +29,7 @@ LINT    := go tool -modfile=tools.mod staticcheck
 # Tests with real sandboxes find the stock image in this home.
 export CELLHOLD_TEST_HOME := $(STATE)
 
-.PHONY: build demo test check dist bench gobench clean image polyglot needs-test
+.PHONY: build demo test check docker-image docker-test dist bench gobench clean image polyglot needs-test
 
 ## build: the binary, with the guest's binary and the runner inside
 build:
@@ -67,6 +67,16 @@ check: build $(PYVENV)/.done
 	$(PYVENV)/bin/ruff format --quiet --no-cache --check python
 	cd python && ../$(PYVENV)/bin/mypy --cache-dir ../build/mypy
 
+## docker-image: the service with the stock image as a container image; needs a running Docker with network access
+docker-image:
+	docker build --tag cellhold $(if $(GO),--build-arg GO=$(GO)) $(if $(BASE),--build-arg BASE=$(BASE)) .
+
+## docker-test: the service in a container, with an engine of its own; make test runs it too
+docker-test: image $(CLIENTVENV)/.done
+	@tools/packages dockerd=docker.io busybox=busybox-static
+	@command -v docker >/dev/null || tools/packages docker=docker-cli
+	go test ./test/engine -count=1 -v
+
 ## dist: the wheels of the Python packages, in build/dist
 dist: build $(PYVENV)/.done
 	@tools/wheels $(PYVENV)/bin/python $(BIN) build/dist
@@ -94,7 +104,8 @@ polyglot: image
 	@$(BIN) --home $(STATE) image build polyglot
 
 needs-test:
-	@tools/packages gcc=gcc,libc6-dev python3=python3 curl=curl chromium=chromium
+	@tools/packages gcc=gcc,libc6-dev python3=python3 curl=curl chromium=chromium dockerd=docker.io busybox=busybox-static
+	@command -v docker >/dev/null || tools/packages docker=docker-cli
 
 $(VENV)/.done: test/requirements.txt
 $(BENCHVENV)/.done: bench/requirements.txt

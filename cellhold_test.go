@@ -130,6 +130,7 @@ var imports = map[string]struct {
 	"internal/sandbox/sandboxtest/probe": {"internal/link internal/sandbox/sandboxtest", "it replaces the agent in tests of sandboxes"},
 	// Tests of the whole project.
 	"test/e2e":    {". client", "it uses the binary like a user"},
+	"test/engine": {". client", "it uses the service like a user"},
 	"test/report": {"", "it reads the output of go test"},
 	"test/prose":  {"", "it reads texts"},
 	"test/docs":   {"", "it reads texts"},
@@ -142,6 +143,8 @@ var imports = map[string]struct {
 	"internal/cli/kernelproxy": {". client internal/cli/console internal/guestapi internal/jupyter internal/jupyter/zmtp internal/server/jupyter/framing", "it passes messages on, through the client of a server"},
 	"internal/cli/script":      {". client internal/cli/console internal/cli/remote", "it runs on any server, through the client"},
 	"internal/cli/setup":       {"*", "it builds a server from all its parts"},
+	"internal/cli/container":   {"internal/sandbox/embedded/cgroup", "it runs before anything is opened"},
+	"docker":                   {"", "it holds one file"},
 	"internal/cli/doctor":      {". internal/cli/console internal/cli/setup internal/image internal/sandbox internal/sandbox/embedded internal/session/snapshots internal/template", "it checks what a server would use"},
 }
 

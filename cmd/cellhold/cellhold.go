@@ -39,6 +39,8 @@ type cli struct {
 	Template remote.TemplateCmd `cmd:"" help:"List the templates of a server."`
 	Copy     remote.CopyCmd     `cmd:"" name:"cp" help:"Copy files and directories to or from a session."`
 	Image    imageCmd           `cmd:"" help:"Build, list, import and export images."`
+	Health   healthCmd          `cmd:"" help:"Ask a server whether it works, for health checks."`
+	Seccomp  seccompCmd         `cmd:"" help:"Print the seccomp profile for containers."`
 	Doctor   doctor.Cmd         `cmd:"" help:"Check this host and print how to fix what is missing."`
 	Show     configCmd          `cmd:"" name:"config" help:"Print the settings of serve, with secrets hidden."`
 	Version  versionCmd         `cmd:"" help:"Print the version."`
@@ -70,6 +72,9 @@ func command(args []string, in io.Reader, out, errOut io.Writer) int {
 		c.Home = defaultHome()
 	}
 	c.Home = setup.Resolved(c.Home)
+	if c.Images == "" {
+		c.Images = setup.ImagesDir(c.Home)
+	}
 	ctx, release := signal.NotifyContext(context.Background(), console.Handled(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)...)
 	defer release()
 	// The first signal ends the command. Then release restores the default action of signals, so the next signal kills

@@ -161,7 +161,7 @@ func program(ts *testscript.TestScript, args ...string) *exec.Cmd {
 	}
 	cmd := exec.Command(path, args...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "CELLHOLD_HOME"} {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "CELLHOLD_HOME", "CELLHOLD_TOKEN"} {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 	}
 	return cmd

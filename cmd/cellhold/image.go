@@ -21,7 +21,7 @@ import (
 // imageCmd holds the commands for images.
 type imageCmd struct {
 	Build  imageBuildCmd  `cmd:"" help:"Build a stock image from its recipe, if it does not exist."`
-	Import imageImportCmd `cmd:"" help:"Import an image from an OCI layout or a docker save archive."`
+	Import imageImportCmd `cmd:"" help:"Import an image from an OCI layout, a docker save archive or a folder of files."`
 	Export imageExportCmd `cmd:"" help:"Write an image for docker load (FILE.tar) or as an OCI layout (a new directory)."`
 	Pull   imagePullCmd   `cmd:"" help:"Pull an image from a registry."`
 	Ls     imageLsCmd     `cmd:"" help:"List images."`
@@ -46,7 +46,7 @@ func (c *imageBuildCmd) Run(ctx context.Context, all *console.Globals, t *consol
 	if err != nil {
 		return err
 	}
-	store, err := setup.OpenImages(all.Home, t.Log, nil)
+	store, err := setup.OpenImages(all.Home, all.Images, t.Log, nil)
 	if err != nil {
 		return err
 	}
@@ -60,17 +60,22 @@ func (c *imageBuildCmd) Run(ctx context.Context, all *console.Globals, t *consol
 }
 
 type imageImportCmd struct {
-	Path string `arg:"" help:"Path of the archive or OCI layout." type:"existingpath"`
-	Name string `help:"Name of the image. Default: the name in the archive, or else the name of the file."`
+	Path   string `arg:"" help:"Path of the archive, of the OCI layout, or with --rootfs of the folder." type:"existingpath"`
+	Name   string `help:"Name of the image. Default: the name in the archive, or else the name of the file."`
+	Rootfs bool   `help:"Import the files of a folder as they are, such as those of a stage of a Dockerfile."`
 }
 
 // Run imports an image.
 func (c *imageImportCmd) Run(ctx context.Context, all *console.Globals, t *console.Terminal) error {
-	store, err := setup.OpenImages(all.Home, t.Log, nil)
+	store, err := setup.OpenImages(all.Home, all.Images, t.Log, nil)
 	if err != nil {
 		return err
 	}
-	img, err := store.Import(ctx, c.Path, c.Name, progress(t))
+	add := store.Import
+	if c.Rootfs {
+		add = store.ImportFolder
+	}
+	img, err := add(ctx, c.Path, c.Name, progress(t))
 	if err != nil {
 		return err
 	}
@@ -90,7 +95,7 @@ type imageExportCmd struct {
 
 // Run exports an image.
 func (c *imageExportCmd) Run(ctx context.Context, all *console.Globals, t *console.Terminal) error {
-	store, err := setup.OpenExisting(all.Home, t.Log, nil)
+	store, err := setup.OpenExisting(all.Home, all.Images, t.Log, nil)
 	if err != nil {
 		return err
 	}
@@ -103,7 +108,7 @@ type imagePullCmd struct {
 
 // Run pulls an image.
 func (c *imagePullCmd) Run(ctx context.Context, all *console.Globals, t *console.Terminal) error {
-	store, err := setup.OpenImages(all.Home, t.Log, nil)
+	store, err := setup.OpenImages(all.Home, all.Images, t.Log, nil)
 	if err != nil {
 		return err
 	}
@@ -118,7 +123,7 @@ type imageLsCmd struct{}
 
 // Run lists the images, the newest first.
 func (imageLsCmd) Run(ctx context.Context, all *console.Globals, t *console.Terminal) error {
-	store, err := setup.OpenExisting(all.Home, t.Log, nil)
+	store, err := setup.OpenExisting(all.Home, all.Images, t.Log, nil)
 	if err != nil {
 		return err
 	}
@@ -154,7 +159,7 @@ func (c *imageRmCmd) Run(ctx context.Context, all *console.Globals, t *console.T
 	if err != nil {
 		return err
 	}
-	store, err := setup.OpenExisting(all.Home, t.Log, func(digest string) bool { return used[digest] })
+	store, err := setup.OpenExisting(all.Home, all.Images, t.Log, func(digest string) bool { return used[digest] })
 	if err != nil {
 		return err
 	}

@@ -68,7 +68,7 @@ Programs that use HTTP can use the same URL with the header "Authorization: Bear
 
 // Run serves until the input ends or a signal comes.
 func (c *mcpCmd) Run(ctx context.Context, k *kong.Context, all *console.Globals, t *console.Terminal) error {
-	c.Environ = t.Environ
+	c.Take(all, t)
 	if err := mcp.CheckName(c.Session); err != nil {
 		return console.Usage(fmt.Errorf("--session: %w", err))
 	}

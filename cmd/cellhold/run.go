@@ -37,7 +37,7 @@ func (c *runCmd) Run(ctx context.Context, k *kong.Context, all *console.Globals,
 			return err
 		}
 	}
-	c.Environ = t.Environ
+	c.Take(all, t)
 	source, err := script.Open(c.File, console.WithoutMark(c.Args))
 	if err != nil {
 		return err

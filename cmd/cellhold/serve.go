@@ -3,6 +3,7 @@ package main
 import (
 	"cellhold"
 	"cellhold/internal/cli/console"
+	"cellhold/internal/cli/container"
 	"cellhold/internal/cli/remote"
 	"cellhold/internal/cli/setup"
 	"cellhold/internal/server"
@@ -29,14 +30,17 @@ type serveCmd struct {
 	setup.Settings       `embed:""`
 	setup.ServerSettings `embed:""`
 
-	Private bool `help:"Serve only the program that starts this command, on a free port of 127.0.0.1, with a new token. The command prints the URL and the token as JSON. It ends with its standard input, and its sessions end with it." group:"Access to the server:"`
+	DropTo  string `help:"As root, give the container's cgroups and empty folders to this user, and continue as this user without any capability." placeholder:"UID:GID" group:"Access to the server:"`
+	Private bool   `help:"Serve only the program that starts this command, on a free port of 127.0.0.1, with a new token. The command prints the URL and the token as JSON. It ends with its standard input, and its sessions end with it." group:"Access to the server:"`
 }
 
 // access holds the settings of access to the server: address, tokens, host names, web origins and TLS.
 type access struct {
 	Listen       string   `help:"Address to listen on." default:"127.0.0.1:5002" placeholder:"HOST:PORT"`
-	Auth         string   `help:"Require a token: on or off. off is allowed on loopback only." enum:"on,off" default:"on" group:"Access to the server:"`
+	Auth         string   `help:"Require a token: on or off. off is allowed on loopback, and with --trust-gateway." enum:"on,off" default:"on" group:"Access to the server:"`
 	Host         []string `help:"Further host name of this server, for clients and proxies; can be repeated." placeholder:"NAME" group:"Access to the server:"`
+	TokenFile    string   `help:"File with the callers' tokens: lines with a name and a token. Default: the file token in the home, created with one token. Without this flag, the variable CELLHOLD_TOKEN gives the only token." type:"path" placeholder:"FILE" group:"Access to the server:"`
+	TrustGateway bool     `help:"With --auth=off on other addresses than loopback: trust everything that connects by the gateway of the network, and refuse all other callers. For containers whose port is published at 127.0.0.1 of the host." group:"Access to the server:"`
 	Origin       []string `help:"Web origin whose pages can call this server; can be repeated." placeholder:"URL" group:"Access to the server:"`
 	TLSCert      string   `help:"File with the TLS certificate chain. Enables HTTPS." name:"tls-cert" type:"path" placeholder:"FILE" group:"Access to the server:"`
 	TLSKey       string   `help:"File with the private key of the certificate." name:"tls-key" type:"path" placeholder:"FILE" group:"Access to the server:"`
@@ -50,7 +54,7 @@ type access struct {
 func (c *serveCmd) Run(ctx context.Context, k *kong.Context, all *console.Globals, t *console.Terminal) (err error) {
 	limitProcessors()
 	limitMemory()
-	c.Environ = t.Environ
+	c.Take(all, t)
 	// These checks come before anything is opened: a dangerous address is refused at once.
 	if err := c.ServerSettings.Check(); err != nil {
 		return console.Usage(err)
@@ -58,13 +62,16 @@ func (c *serveCmd) Run(ctx context.Context, k *kong.Context, all *console.Global
 	if c.Private {
 		return c.serveParent(ctx, k, all, t)
 	}
-	options, err := c.access.options(all.Home)
+	if err := c.becomePlain(all, t); err != nil {
+		return err
+	}
+	options, err := c.access.options(all.Home, t)
 	if err != nil {
 		return err
 	}
 	parts, err := c.Open(ctx, all.Home, all.Home, c.ServerSettings, t.Log)
 	if err != nil {
-		return err
+		return container.Explain(err)
 	}
 	defer func() { err = errors.Join(err, parts.Close()) }()
 	if _, err := parts.Finder.Resolve(c.Image); cellhold.KindOf(err) == cellhold.Unavailable {
@@ -95,6 +102,14 @@ func (c *serveCmd) Run(ctx context.Context, k *kong.Context, all *console.Global
 		c.printWelcome(t, listener.Addr(), options.Tokens, all.Home)
 		return srv.Serve(ctx, listener)
 	})
+}
+
+// whatAStopKeeps says what the next start of the server finds. A container ends all its processes with the first one.
+func whatAStopKeeps() string {
+	if os.Getpid() == 1 {
+		return "A stop ends running sessions, with their variables. Hibernated sessions, cells and notebooks stay for the next start."
+	}
+	return "Stop it with Ctrl-C; sessions stay alive for the next start."
 }
 
 // reachable returns the address at which programs on this machine reach the listener. others reports whether the
@@ -134,7 +149,7 @@ func limitMemory() {
 }
 
 // options returns the server's options that are flags.
-func (a *access) options(home string) (server.Options, error) {
+func (a *access) options(home string, t *console.Terminal) (server.Options, error) {
 	if err := a.check(); err != nil {
 		return server.Options{}, console.Usage(err)
 	}
@@ -150,7 +165,10 @@ func (a *access) options(home string) (server.Options, error) {
 		}
 		o.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	}
-	exposed := guard.Exposure{Addr: a.Listen, Auth: !o.AuthOff, TLS: o.TLS != nil, InsecureHTTP: o.InsecureHTTP}
+	if err := a.trust(&o); err != nil {
+		return o, err
+	}
+	exposed := guard.Exposure{Gateway: len(o.Gateways) > 0, Addr: a.Listen, Auth: !o.AuthOff, TLS: o.TLS != nil, InsecureHTTP: o.InsecureHTTP}
 	if err := guard.CheckExposure(exposed); err != nil {
 		return o, console.Usage(err)
 	}
@@ -161,8 +179,54 @@ func (a *access) options(home string) (server.Options, error) {
 		return o, err
 	}
 	var err error
-	o.Tokens, err = guard.LoadTokens(filepath.Join(home, remote.TokenFile))
+	o.Tokens, err = a.tokens(home, t)
 	return o, err
+}
+
+// trust sets the addresses that --trust-gateway trusts.
+func (a *access) trust(o *server.Options) (err error) {
+	if !a.TrustGateway {
+		return nil
+	}
+	if !o.AuthOff {
+		return console.Usage(errors.New("--trust-gateway has a meaning only with --auth=off: remove it, or add --auth=off"))
+	}
+	if o.Gateways, err = guard.Gateways(); err != nil {
+		return fmt.Errorf("--trust-gateway: %w", err)
+	}
+	return nil
+}
+
+// tokens returns the tokens of --token-file, the token of the environment, or those of the home.
+func (a *access) tokens(home string, t *console.Terminal) (*guard.Tokens, error) {
+	if a.TokenFile != "" {
+		if _, err := os.Stat(a.TokenFile); err != nil {
+			return nil, fmt.Errorf("--token-file: %w", err)
+		}
+		return guard.LoadTokens(a.TokenFile)
+	}
+	if token := t.Getenv(tokenVariable); token != "" {
+		given, err := guard.GivenToken(token)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", tokenVariable, err)
+		}
+		return given, nil
+	}
+	return guard.LoadTokens(filepath.Join(home, remote.TokenFile))
+}
+
+// tokenVariable gives the server its only token. Commands that use a server read the same variable.
+const tokenVariable = "CELLHOLD_TOKEN"
+
+// origin says where people find the token, and whether it must not be printed because they gave it themselves.
+func (a *access) origin(home string, t *console.Terminal) (where string, given bool) {
+	switch {
+	case a.TokenFile != "":
+		return "is the first one of " + a.TokenFile, true
+	case t.Getenv(tokenVariable) != "":
+		return "is that of " + tokenVariable, true
+	}
+	return "saved in " + filepath.Join(home, remote.TokenFile), false
 }
 
 // printWelcome prints how to begin. The token is printed here only.
@@ -178,11 +242,17 @@ func (c *serveCmd) printWelcome(t *console.Terminal, addr net.Addr, tokens *guar
 		fmt.Fprintf(t.Out, "         Other machines reach it at the addresses of this machine, port %s (--listen %s).\n", port, c.Listen)
 	}
 	auth := ""
-	if tokens == nil {
+	switch where, given := c.origin(home, t); {
+	case tokens == nil && c.TrustGateway:
+		fmt.Fprintf(t.Out, "  Token  not required: everything that connects by the gateway of this network can run code here.\n         Publish the port at 127.0.0.1 of the host only.\n")
+	case tokens == nil:
 		fmt.Fprintf(t.Out, "  Token  not required: every program on this machine can run code here\n")
-	} else {
+	case given:
+		fmt.Fprintf(t.Out, "  Token  %s\n", where)
+		auth = " \\\n    -H \"Authorization: Bearer $TOKEN\""
+	default:
 		_, token := tokens.First()
-		fmt.Fprintf(t.Out, "  Token  %s  (saved in %s)\n", token, filepath.Join(home, remote.TokenFile))
+		fmt.Fprintf(t.Out, "  Token  %s  (%s)\n", token, where)
 		auth = fmt.Sprintf(" \\\n    -H 'Authorization: Bearer %s'", token)
 	}
 	fmt.Fprintf(t.Out, `
@@ -192,6 +262,6 @@ Try it:
   curl %s/execute%s \
     -H 'Content-Type: application/json' -d '{"user_id": "me", "code": "1 + 1"}'
 
-Stop it with Ctrl-C; sessions stay alive for the next start.
-`, url, auth, url, auth)
+%s
+`, url, auth, url, auth, whatAStopKeeps())
 }

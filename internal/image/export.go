@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -120,14 +121,7 @@ func writeLayer(ctx context.Context, rootfs, file string) error {
 	if err != nil {
 		return err
 	}
-	archive := tar.NewWriter(zip)
-	err = filepath.WalkDir(rootfs, func(path string, d fs.DirEntry, err error) error {
-		if err := errors.Join(err, ctx.Err()); err != nil || path == rootfs {
-			return err
-		}
-		return addToLayer(archive, rootfs, path, d)
-	})
-	return errors.Join(err, archive.Close(), zip.Close(), f.Close())
+	return errors.Join(pack(ctx, rootfs, zip), zip.Close(), f.Close())
 }
 
 func addToLayer(archive *tar.Writer, rootfs, path string, d fs.DirEntry) error {
@@ -147,6 +141,7 @@ func addToLayer(archive *tar.Writer, rootfs, path string, d fs.DirEntry) error {
 	}
 	// The owners on this host have no meaning elsewhere.
 	h.Uid, h.Gid, h.Uname, h.Gname = 0, 0, "", ""
+	h.AccessTime, h.ChangeTime = time.Time{}, time.Time{} // the same files must give the same layer
 	h.Format = tar.FormatPAX
 	if h.Name, err = filepath.Rel(rootfs, path); err != nil {
 		return err

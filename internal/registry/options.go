@@ -8,6 +8,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/egress"
+	"cellhold/internal/session/paths"
 )
 
 // DefaultKernel is the default kernelspec of sessions.
@@ -27,6 +28,8 @@ const (
 
 // setDefaults replaces zero values with their defaults.
 func (o *Options) setDefaults() {
+	fill(&o.Notebooks, paths.Notebooks(o.Home))
+	fill(&o.Outputs, paths.Outputs(o.Home))
 	fill(&o.MaxSessions, defaultMaxSessions)
 	fill(&o.MaxHibernated, hibernatedPerRunning*o.MaxSessions)
 	fill(&o.MaxSessionsPerOwner, o.MaxSessions+o.MaxHibernated)

@@ -29,7 +29,6 @@ import (
 	"cellhold/internal/record"
 	"cellhold/internal/sandbox"
 	"cellhold/internal/session"
-	"cellhold/internal/session/paths"
 	"cellhold/internal/session/snapshots"
 )
 
@@ -112,9 +111,9 @@ func New(o Options) (*Registry, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	for _, d := range []string{paths.Notebooks(o.Home), paths.Outputs(o.Home)} {
+	for _, d := range []string{o.Notebooks, o.Outputs} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
-			return nil, fmt.Errorf("create the state directory: %w", err)
+			return nil, fmt.Errorf("create a folder for the files of sessions: %w", err)
 		}
 	}
 	r := &Registry{o: o, sessions: map[cellhold.SessionID]*session.Session{}, broken: map[cellhold.SessionID]broken{}, article: map[string]cellhold.SessionID{},

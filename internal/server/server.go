@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -50,7 +51,8 @@ const (
 type Options struct {
 	Sessions *registry.Registry // required
 	Tokens   *guard.Tokens      // the known callers; must be set unless AuthOff is set
-	AuthOff  bool               // callers need no token; allowed only on loopback addresses
+	AuthOff  bool               // callers need no token; allowed only on loopback addresses, or with Gateways
+	Gateways []netip.Addr       // if set, only these addresses and loopback can connect
 
 	Hosts        []string      // allowed names in the Host header, in addition to localhost and addresses
 	Origins      []string      // web origins ("https://notes.example") whose pages can call the server, in addition to its own
@@ -116,6 +118,9 @@ func New(o Options) (*Server, error) {
 	inside := exchange.Instrument(s.log, s.ports.ByHost(access.ByHost(s.guard.Hosts, s.guard.Wrap(access.ForPages(o.Origins, mux)))))
 	byPath := jupyter.ByPath(o.JupyterPathToken, inside) // first, so that nothing else sees the token
 	s.handler = ports.Either(s.guard.Hosts, inside, byPath)
+	if len(o.Gateways) > 0 {
+		s.handler = guard.OnlyFrom(o.Gateways, s.handler)
+	}
 	return s, nil
 }
 
@@ -167,7 +172,7 @@ func (s *Server) checkListener(ln net.Listener) error {
 	}
 	return guard.CheckExposure(guard.Exposure{
 		Addr: ln.Addr().String(), Auth: s.options.Tokens != nil,
-		TLS: s.options.TLS != nil, InsecureHTTP: s.options.InsecureHTTP,
+		TLS: s.options.TLS != nil, InsecureHTTP: s.options.InsecureHTTP, Gateway: len(s.options.Gateways) > 0,
 	})
 }
 

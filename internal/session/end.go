@@ -105,7 +105,7 @@ func (e *Environment) removeOutput(rec record.Session) error {
 	if rec.User != "" {
 		return nil
 	}
-	return os.RemoveAll(paths.Output(e.Home, rec))
+	return os.RemoveAll(paths.Output(e.Outputs, rec))
 }
 
 func ignoreMissing(err error) error {

@@ -97,10 +97,12 @@ type Registry interface {
 	Reschedule()
 }
 
-// Settings are the operator's settings for all sessions. Home is required.
+// Settings are the operator's settings for all sessions. Home, Notebooks and Outputs are required.
 type Settings struct {
-	Home string // state directory: notebooks and output files
-	Data string // folder of the host shown read-only at /mnt/data; empty: none
+	Home      string // state directory
+	Notebooks string // directory of the notebooks
+	Outputs   string // directory of the output files
+	Data      string // folder of the host shown read-only at /mnt/data; empty: none
 
 	Kernel string          // kernelspec that sessions start; empty: python3
 	Egress egress.Settings // the network access that sessions can have; zero: none

@@ -202,5 +202,5 @@ func (f *forking) begin(ctx context.Context, child *Session) error {
 // knows the session, and its history can be incomplete. Its sandbox is a stray.
 func DeleteUnfinished(ctx context.Context, env *Environment, rec record.Session) error {
 	env.Logger.Info("deleting an unfinished session", "session", rec.ID, "parent", rec.Parent, "once", rec.Once)
-	return errors.Join(env.Store.DeleteSession(ctx, rec.ID), ignoreMissing(os.Remove(paths.Notebook(env.Home, rec))), env.removeOutput(rec))
+	return errors.Join(env.Store.DeleteSession(ctx, rec.ID), ignoreMissing(os.Remove(paths.Notebook(env.Notebooks, rec))), env.removeOutput(rec))
 }

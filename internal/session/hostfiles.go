@@ -29,7 +29,7 @@ func (h HostFiles) FlushNotebook(ctx context.Context) error { return h.s.notes.F
 
 // NotebookPath returns the path of the session's notebook.
 func (h HostFiles) NotebookPath() string {
-	return paths.Notebook(h.s.env.Home, h.s.Record())
+	return paths.Notebook(h.s.env.Notebooks, h.s.Record())
 }
 
 // Outputs returns the output files.

@@ -66,7 +66,7 @@ func newSession(env *Environment, rec record.Session, log *kernel.Log) *Session 
 	s.displays = displays.New(displays.Options{Cells: s.history.Cells, Logger: l,
 		Put: env.Store.PutCell, Cell: s.sandboxes.storedCell})
 	s.wires = wire.New(wireSession{s}, rec.Owner, log, l)
-	s.mirror = mirror.New(env.Folders, paths.Output(env.Home, rec), string(rec.ID), rec.Limits.Output)
+	s.mirror = mirror.New(env.Folders, paths.Output(env.Outputs, rec), string(rec.ID), rec.Limits.Output)
 	return s
 }
 

@@ -33,6 +33,7 @@ const (
 // Globals are the flags of every command.
 type Globals struct {
 	Home     string     `help:"Folder for sessions, images and the token." default:"${home}" type:"path" group:"Global flags:"`
+	Images   string     `help:"Folder of images. Default: the folder images in the home." type:"path" placeholder:"DIR" group:"Global flags:"`
 	LogLevel slog.Level `help:"Lowest level to log: debug, info, warn or error." default:"${loglevel}" group:"Global flags:"`
 }
 

@@ -41,7 +41,7 @@ var optional = map[string]bool{"user": true, "cgroups": true, "disk": true, "spa
 
 // Run prints the findings. The exit status is 1 if something required is missing.
 func (c *Cmd) Run(ctx context.Context, all *console.Globals, t *console.Terminal) error {
-	c.Environ = t.Environ
+	c.Take(all, t)
 	missing := false
 	for _, f := range c.findings(ctx, all.Home) {
 		mark := "ok     "
@@ -117,7 +117,7 @@ func checkHome(home string) finding {
 
 func (c *Cmd) checkImage(home string, log *slog.Logger) finding {
 	f := finding{Finding: embedded.Finding{Name: "image", OK: true, Detail: c.Image + " exists"}}
-	store, err := setup.OpenImages(home, log, nil)
+	store, err := setup.OpenImages(home, c.ImagesIn(home), log, nil)
 	if err == nil {
 		_, err = (setup.ImageFinder{Images: store}).Resolve(c.Image)
 	}

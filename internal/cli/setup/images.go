@@ -12,20 +12,30 @@ import (
 	"path/filepath"
 )
 
-// OpenImages opens the image store of a home. inUse can be nil.
-func OpenImages(home string, log *slog.Logger, inUse func(string) bool) (*image.Store, error) {
-	if err := MakeHome(home); err != nil {
-		return nil, err
+// ImagesDir returns the folder of images if no setting names one.
+func ImagesDir(home string) string { return filepath.Join(home, "images") }
+
+// OpenImages opens the image store in a folder. If the folder is in the home, OpenImages creates the home. inUse can be
+// nil.
+func OpenImages(home, dir string, log *slog.Logger, inUse func(string) bool) (*image.Store, error) {
+	if dir == ImagesDir(home) {
+		if err := MakeHome(home); err != nil {
+			return nil, err
+		}
 	}
-	return image.Open(image.Options{Dir: filepath.Join(home, "images"), Logger: log, InUse: inUse})
+	return image.Open(image.Options{Dir: dir, Logger: log, InUse: inUse})
 }
 
-// OpenExisting opens the image store of a home that exists. A command that only reads must not create a mistyped home.
-func OpenExisting(home string, log *slog.Logger, inUse func(string) bool) (*image.Store, error) {
-	if _, err := os.Stat(home); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no home %s; create it with cellhold image build, or give another home with --home", home)
+// OpenExisting opens an image store that exists. A command that only reads must not create a mistyped folder.
+func OpenExisting(home, dir string, log *slog.Logger, inUse func(string) bool) (*image.Store, error) {
+	folder, remedy := home, "there is no home %s; create it with cellhold image build, or give another home with --home"
+	if dir != ImagesDir(home) {
+		folder, remedy = dir, "there is no folder of images %s; create it with cellhold image build, or give another one with --images"
 	}
-	return OpenImages(home, log, inUse)
+	if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf(remedy, folder)
+	}
+	return OpenImages(home, dir, log, inUse)
 }
 
 // ImageFinder resolves the images of sessions in an image store.

@@ -47,6 +47,25 @@ func PrepareHome(home string) error {
 	return nil
 }
 
+// checkFolder checks that this user can write to a folder that a flag names, and creates the folder. Without a name it
+// does nothing.
+func checkFolder(flag, dir string) error {
+	if dir == "" {
+		return nil
+	}
+	err := os.MkdirAll(dir, 0o700)
+	if err == nil {
+		err = unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+	}
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		err = e.Err
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write to %s: %w; give a folder with %s that uid %d can write to", dir, err, flag, os.Geteuid())
+	}
+	return nil
+}
+
 // HomeError says that this user cannot write to a home.
 type HomeError struct {
 	Home string

@@ -17,6 +17,7 @@ import (
 	"cellhold/internal/session"
 	"cellhold/internal/store"
 	"cellhold/internal/template"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,7 +42,8 @@ type Settings struct {
 
 	AcceptMissingLimits bool `help:"Start as root even if the host cannot limit memory, CPU or processes, or cannot give sandboxes their own uid." group:"Limits of a session:"`
 
-	Environ []string `kong:"-"` // the environment, for the settings of uv and pip
+	Environ   []string `kong:"-"` // the environment, for the settings of uv and pip
+	ImagesDir string   `kong:"-"` // the folder of images; empty: the one in the shared home
 
 	egressRules     `embed:"" group:"Network access of sessions:"`
 	PackageSettings `embed:"" group:"Packages:"`
@@ -75,6 +77,8 @@ type ServerSettings struct {
 	MaxAge        time.Duration `help:"End a session at this age. 0: no limit." default:"0s" group:"Sessions of the server:"`
 	Retention     time.Duration `help:"Time for which an expired or lost session can still be read." default:"24h" group:"Sessions of the server:"`
 	KeepNotebooks bool          `help:"Keep the notebook of a session after its end." group:"Sessions of the server:"`
+	Notebooks     string        `help:"Folder of the notebooks of sessions. Default: the folder notebooks in the home." type:"path" placeholder:"DIR" group:"Sessions of the server:"`
+	Outputs       string        `help:"Folder of the copies of /mnt/data/output. Default: the folder output in the home." type:"path" placeholder:"DIR" group:"Sessions of the server:"`
 	Ephemeral     bool          `help:"End all sessions when the server stops, instead of keeping them for the next start." group:"Sessions of the server:"`
 
 	PublicPorts string `help:"Sessions that can have ports that everybody can reach at PORT-ID.NAME, with NAME from --host: never, asked (if the creation asks for it) or always (also sandboxes of E2B's SDKs that do not ask)." enum:"never,asked,always" default:"asked" group:"Network access of sessions:"`
@@ -100,6 +104,14 @@ func (l *ServerSettings) Check() error {
 	}
 	return nil
 }
+
+// Take takes what the settings need from the program.
+func (s *Settings) Take(all *console.Globals, t *console.Terminal) {
+	s.Environ, s.ImagesDir = t.Environ, all.Images
+}
+
+// ImagesIn returns the folder of images of a server whose images and data are in shared.
+func (s *Settings) ImagesIn(shared string) string { return cmp.Or(s.ImagesDir, ImagesDir(shared)) }
 
 // Limits returns the default limits of sessions.
 func (s *Settings) Limits(l *ServerSettings) cellhold.Limits {
@@ -154,7 +166,7 @@ func (s *Settings) openParts(ctx context.Context, p *Parts, home, shared string,
 		return err
 	}
 	p.opened = append(p.opened, db.Close)
-	images, err := OpenImages(shared, log, nil)
+	images, err := OpenImages(shared, s.ImagesIn(shared), log, nil)
 	if err != nil {
 		return err
 	}
@@ -192,7 +204,7 @@ func (s *Settings) openParts(ctx context.Context, p *Parts, home, shared string,
 func (s *Settings) sessionOptions(home, shared string, l *ServerSettings, images *image.Store, log *slog.Logger) (o registry.Options, err error) {
 	o = registry.Options{
 		Settings: session.Settings{
-			Home: home, MaxUpload: int64(l.MaxUpload), MaxCheckpoints: l.MaxCheckpoints, PublicPorts: cellhold.PublicPorts(l.PublicPorts),
+			Home: home, Notebooks: l.Notebooks, Outputs: l.Outputs, MaxUpload: int64(l.MaxUpload), MaxCheckpoints: l.MaxCheckpoints, PublicPorts: cellhold.PublicPorts(l.PublicPorts),
 			HibernateAfter: l.HibernateAfter, IdleTimeout: l.IdleTimeout, MaxAge: l.MaxAge, Retention: l.Retention,
 			CellTimeout: l.CellTimeout, MaxCellTimeout: l.MaxCellTimeout,
 			KeepNotebooks: l.KeepNotebooks, Ephemeral: l.Ephemeral,
@@ -203,6 +215,11 @@ func (s *Settings) sessionOptions(home, shared string, l *ServerSettings, images
 	}
 	if o.Data, err = s.DataFolder(shared); err != nil {
 		return o, err
+	}
+	for flag, dir := range map[string]string{"--notebooks": o.Notebooks, "--outputs": o.Outputs} {
+		if err := checkFolder(flag, dir); err != nil {
+			return o, err
+		}
 	}
 	if o.Egress, err = l.EgressSettings.settings(s.egressRules); err != nil {
 		return o, console.Usage(err)
@@ -276,7 +293,7 @@ func (s *Settings) DataFolder(shared string) (string, error) {
 
 // OpenTemplates returns the templates of a server with these settings, or nil if the driver cannot save sandboxes.
 func (s *Settings) OpenTemplates(l *ServerSettings, home string, driver sandbox.Driver, log *slog.Logger) (*template.Templates, error) {
-	store, err := OpenImages(home, log, nil)
+	store, err := OpenImages(home, s.ImagesIn(home), log, nil)
 	if err != nil {
 		return nil, err
 	}

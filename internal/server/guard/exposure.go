@@ -13,12 +13,14 @@ type Exposure struct {
 	Auth         bool   // callers need a token
 	TLS          bool   // the listener speaks TLS
 	InsecureHTTP bool   // the operator allows plain HTTP, because a proxy speaks TLS
+	Gateway      bool   // only the gateway of the network can connect, see OnlyFrom
 }
 
 // CheckExposure refuses listeners on which other people could run code or read tokens. Beyond loopback a
 // server always needs tokens. It also needs TLS, because over plain HTTP the network can read the tokens.
 // InsecureHTTP is the exception: behind a proxy that speaks TLS, or in a container whose port is published on
-// the host's loopback.
+// the host's loopback. Gateway is the exception for tokens: in such a container, only programs of the host connect by the
+// gateway.
 func CheckExposure(e Exposure) error {
 	loopback, err := isLoopback(e.Addr)
 	if err != nil {
@@ -27,8 +29,10 @@ func CheckExposure(e Exposure) error {
 	switch {
 	case loopback:
 		return nil
+	case !e.Auth && e.Gateway:
+		return nil
 	case !e.Auth:
-		return fmt.Errorf("address %q is open to other machines, and without authentication any of them could run code: turn authentication on, or listen on 127.0.0.1", e.Addr)
+		return fmt.Errorf("address %q is open to other machines, and without authentication any of them could run code: turn authentication on, or listen on 127.0.0.1; in a container whose port is published at 127.0.0.1 of the host, add --trust-gateway", e.Addr)
 	case !e.TLS && !e.InsecureHTTP:
 		return fmt.Errorf("address %q is open to other machines, and plain HTTP would send tokens unencrypted: listen on 127.0.0.1, use TLS, or add --insecure-http behind a proxy that speaks TLS", e.Addr)
 	}

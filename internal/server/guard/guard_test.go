@@ -27,6 +27,8 @@ func TestAnExposedServerNeedsTokensAndEitherTLSOrInsecureHTTP(t *testing.T) {
 		{Exposure{Addr: "box.example:5002"}, false},
 		{Exposure{Addr: "localhost.evil.example:1"}, false},
 		{Exposure{Addr: "5002"}, false},
+		{Exposure{Addr: "0.0.0.0:5002", Gateway: true}, true},
+		{Exposure{Addr: ":5002", Auth: true, Gateway: true}, false},
 		{Exposure{Addr: ":5002", Auth: true}, false},
 		{Exposure{Addr: ":5002", Auth: true, TLS: true}, true},
 		{Exposure{Addr: ":5002", Auth: true, InsecureHTTP: true}, true},

@@ -73,6 +73,15 @@ func NewTokens() *Tokens {
 	return t
 }
 
+// GivenToken returns one token that the operator chose. It is in no file.
+func GivenToken(token string) (*Tokens, error) {
+	t := &Tokens{}
+	if strings.ContainsFunc(token, func(c rune) bool { return c <= ' ' || c > '~' }) {
+		return nil, errors.New("the token has a space or an unprintable character: give one token without a name")
+	}
+	return t, t.add(firstToken, token)
+}
+
 // newToken returns a random token.
 func newToken() string {
 	secret := make([]byte, tokenBytes)

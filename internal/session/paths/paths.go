@@ -1,4 +1,4 @@
-// Package paths has the paths of the files of sessions on the host, below the state directory of the server.
+// Package paths has the paths of the files of sessions on the host.
 package paths
 
 import (
@@ -10,25 +10,25 @@ import (
 	"cellhold/internal/record"
 )
 
-// Notebooks returns the directory of the notebooks.
+// Notebooks returns the default directory of the notebooks, in the state directory of the server.
 func Notebooks(home string) string { return filepath.Join(home, "notebooks") }
 
-// Outputs returns the directory of the output files.
+// Outputs returns the default directory of the output files, in the state directory of the server.
 func Outputs(home string) string { return filepath.Join(home, "output") }
 
-// Notebook returns the path of a session's notebook.
-func Notebook(home string, r record.Session) string {
-	return filepath.Join(Notebooks(home), label(r)+string(r.ID)+".ipynb")
+// Notebook returns the path of a session's notebook in the directory of the notebooks.
+func Notebook(notebooks string, r record.Session) string {
+	return filepath.Join(notebooks, label(r)+string(r.ID)+".ipynb")
 }
 
-// Output returns the directory of a session's output files. An owner's sessions with the same user label share
+// Output returns the directory of a session's output files in the directory of all output files. An owner's sessions with the same user label share
 // one directory. A session without a user has its own.
-func Output(home string, r record.Session) string {
+func Output(outputs string, r record.Session) string {
 	if r.User == "" {
-		return filepath.Join(Outputs(home), string(r.ID))
+		return filepath.Join(outputs, string(r.ID))
 	}
 	sum := sha256.Sum256([]byte(r.Owner + "\x00" + r.User))
-	return filepath.Join(Outputs(home), label(r)+hex.EncodeToString(sum[:8]))
+	return filepath.Join(outputs, label(r)+hex.EncodeToString(sum[:8]))
 }
 
 // label converts the user label to a text that is safe in file names on every system. With it, people recognise the

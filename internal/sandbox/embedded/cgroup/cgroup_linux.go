@@ -98,7 +98,7 @@ func (c *Cgroups) prepareV2() error {
 		return fmt.Errorf("cgroups cannot be used: %w", err)
 	}
 	for _, at := range []string{c.root, dir} {
-		if err := writeFile(filepath.Join(at, "cgroup.subtree_control"), "+memory +cpu +pids"); err != nil {
+		if err := enable(at); err != nil {
 			return fmt.Errorf("cgroup controllers memory, cpu and pids cannot be used: %w", err)
 		}
 	}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"cellhold/docker"
+	"cellhold/internal/cli/console"
+	"cellhold/internal/cli/container"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"time"
+)
+
+// seccompCmd prints the seccomp profile.
+type seccompCmd struct{}
+
+// Run prints the profile for docker run --security-opt seccomp=FILE.
+func (seccompCmd) Run(t *console.Terminal) error {
+	_, err := t.Out.Write(docker.Seccomp)
+	return err
+}
+
+// healthCmd asks a server whether it works.
+type healthCmd struct {
+	URL string `help:"URL of the server." default:"http://127.0.0.1:5002" name:"url" placeholder:"URL"`
+}
+
+// healthWait is the time in which a server must answer. The answer needs no sandbox.
+const healthWait = 5 * time.Second
+
+// Run fails if the server does not answer that it works. It needs no token.
+func (c *healthCmd) Run(ctx context.Context, t *console.Terminal) error {
+	ctx, cancel := context.WithTimeout(ctx, healthWait)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL+"/v1/health", nil)
+	if err != nil {
+		return console.Usage(err)
+	}
+	// The certificate of a server is for its public name, and this request has no secret.
+	private := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	answer, err := private.Do(r)
+	if err != nil {
+		return fmt.Errorf("the server does not answer: %w", err)
+	}
+	defer answer.Body.Close()
+	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, 1<<16))
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("the server answers with status %d, want 200", answer.StatusCode)
+	}
+	_, err = fmt.Fprintln(t.Out, "the server works")
+	return err
+}
+
+// becomePlain gives up the rights of root, if --drop-to asks for it. It returns only if there is nothing to give up, or
+// with an error.
+func (c *serveCmd) becomePlain(all *console.Globals, t *console.Terminal) error {
+	if c.DropTo == "" {
+		return nil
+	}
+	user, err := container.ParseUser(c.DropTo)
+	if err != nil {
+		return console.Usage(fmt.Errorf("--drop-to: %w", err))
+	}
+	if os.Geteuid() != 0 {
+		return nil // also the second start, after the first one gave up the rights
+	}
+	drop := container.Drop{User: user, Folders: []string{all.Home}, AcceptMissingLimits: c.AcceptMissingLimits, Log: t.Log, Environ: t.Environ}
+	for _, dir := range []string{c.Notebooks, c.Outputs} {
+		if dir != "" {
+			drop.Folders = append(drop.Folders, dir)
+		}
+	}
+	return drop.Run()
+}
