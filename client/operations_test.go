@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"slices"
@@ -286,6 +287,34 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 		body = `{"id":"c1","state":"done"}`
 	}
 	return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(bytes.NewBufferString(body)), Request: req}, nil
+}
+
+func TestAnAnswerOfAPortIsThatOfTheProgramUnlessTheServerRefused(t *testing.T) {
+	hs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/v1/sessions/s1/ports/8000/lost":
+			w.Header().Set("Content-Type", "text/plain")
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(w, r.Method+" "+r.URL.RawQuery+" "+r.Header.Get("Authorization"))
+		default:
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.WriteHeader(http.StatusBadGateway)
+			_, _ = io.WriteString(w, `{"kind":"not_found","detail":"No program listens on port 9000 of the sandbox."}`)
+		}
+	}))
+	defer hs.Close()
+	c := newClient(t, client.Options{URL: hs.URL, Token: "t"})
+	res, err := c.UsePort(t.Context(), "s1", client.PortRequest{Method: "PUT", Port: 8000, Path: "/lost?x=1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if text, err := io.ReadAll(res.Body); err != nil || res.StatusCode != http.StatusNotFound || string(text) != "PUT x=1 Bearer t" {
+		t.Errorf("got status %d, %q and %v; want the program's 404 and its text", res.StatusCode, text, err)
+	}
+	if _, err := c.UsePort(t.Context(), "s1", client.PortRequest{Port: 9000}); cellhold.KindOf(err) != cellhold.NotFound {
+		t.Errorf("got %v, want a not_found error", err)
+	}
 }
 
 func TestARequestToAPortStaysAtThePort(t *testing.T) {
