@@ -157,6 +157,10 @@ var foreign = map[string]string{
 	"golang.org/x/net/idna":                    "internal/egress", // a second parser could read a name differently
 	"github.com/danielgtaylor/huma/v2":         "internal/server internal/server/article internal/server/docs internal/server/jupyter internal/server/runs internal/server/ports",
 	"github.com/alecthomas/kong":               "cmd/cellhold internal/cli/setup",
+	"github.com/willabides/kongplete":          "cmd/cellhold",
+	"github.com/posener/complete":              "cmd/cellhold", // the predictors of kongplete have its types
+	"github.com/alecthomas/mango-kong":         "cmd/cellhold",
+	"github.com/muesli/roff":                   "cmd/cellhold",                      // mango-kong writes into its document
 	"github.com/modelcontextprotocol/go-sdk":   "bench/contender demo internal/mcp", // the benchmark and the demo are clients
 	"connectrpc.com/connect":                   "internal/server/envd",
 	"github.com/coder/websocket":               "bench/contender internal/cli/kernelproxy internal/server/jupyter internal/server", // the benchmark, the proxy and the server's tests are clients

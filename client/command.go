@@ -26,6 +26,8 @@ type Run struct {
 	Dir      string             // empty means /workspace
 	Timeout  time.Duration      // 0 means the server's default
 	Terminal *cellhold.Terminal // nil means none
+	Tag      string             // label of the caller
+	NoInput  bool               // the standard input is closed from the start
 }
 
 func commandPath(id cellhold.SessionID, command cellhold.CommandID, parts ...string) string {
@@ -34,10 +36,6 @@ func commandPath(id cellhold.SessionID, command cellhold.CommandID, parts ...str
 
 // StartCommand starts a command and returns at once.
 func (c *Client) StartCommand(ctx context.Context, id cellhold.SessionID, r Run) (cellhold.Command, error) {
-	return c.startCommand(ctx, id, r, "")
-}
-
-func (c *Client) startCommand(ctx context.Context, id cellhold.SessionID, r Run, wait string) (cellhold.Command, error) {
 	body := struct {
 		Command  string             `json:"command,omitempty"`
 		Args     []string           `json:"args,omitempty"`
@@ -45,21 +43,20 @@ func (c *Client) startCommand(ctx context.Context, id cellhold.SessionID, r Run,
 		Dir      string             `json:"cwd,omitempty"`
 		Timeout  float64            `json:"timeout,omitempty"`
 		Terminal *cellhold.Terminal `json:"tty,omitempty"`
-	}{r.Line, r.Args, r.Env, r.Dir, r.Timeout.Seconds(), r.Terminal}
+		Tag      string             `json:"tag,omitempty"`
+		NoInput  bool               `json:"no_input,omitempty"`
+	}{r.Line, r.Args, r.Env, r.Dir, r.Timeout.Seconds(), r.Terminal, r.Tag, r.NoInput}
 	var command cellhold.Command
-	err := c.call(ctx, http.MethodPost, sessionPath(id, "commands")+wait, body, &command)
+	err := c.call(ctx, http.MethodPost, sessionPath(id, "commands"), body, &command)
 	return command, err
 }
 
 // RunCommand runs a command without input and returns it when it is done. If ctx ends first, the command
 // continues. A connection that breaks after the command started is not an error.
 func (c *Client) RunCommand(ctx context.Context, id cellhold.SessionID, r Run) (cellhold.Command, error) {
-	command, err := c.startCommand(ctx, id, r, "")
+	r.NoInput = true
+	command, err := c.StartCommand(ctx, id, r)
 	if err != nil {
-		return command, err
-	}
-	// If the command is done already, its input is closed: a conflict.
-	if _, err := c.WriteCommand(ctx, id, command.ID, nil, 0, true); err != nil && cellhold.KindOf(err) != cellhold.Conflict {
 		return command, err
 	}
 	return c.WaitCommand(ctx, id, command.ID)

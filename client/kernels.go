@@ -10,10 +10,17 @@ import (
 // AddKernel starts another kernel of a session from a kernelspec and returns when it is idle. If k is empty,
 // the server makes the kernel's id from the kernelspec's name.
 func (c *Client) AddKernel(ctx context.Context, id cellhold.SessionID, spec string, k cellhold.KernelID) (cellhold.Kernel, error) {
+	return c.AddKernelIn(ctx, id, spec, k, "")
+}
+
+// AddKernelIn is like AddKernel. dir is the working directory of the kernel: the absolute path of an existing directory,
+// or empty for that of the session.
+func (c *Client) AddKernelIn(ctx context.Context, id cellhold.SessionID, spec string, k cellhold.KernelID, dir string) (cellhold.Kernel, error) {
 	body := struct {
 		Spec string            `json:"spec"`
 		ID   cellhold.KernelID `json:"id,omitempty"`
-	}{spec, k}
+		Dir  string            `json:"cwd,omitempty"`
+	}{spec, k, dir}
 	var out cellhold.Kernel
 	err := c.call(ctx, http.MethodPost, sessionPath(id, "kernels"), body, &out)
 	return out, err

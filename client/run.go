@@ -24,8 +24,14 @@ type Batch struct {
 // result and not an error. With an error of kind Unavailable, the code can have run; use Runs with a key to prevent a
 // second run.
 func (c *Client) Run(ctx context.Context, r cellhold.RunRequest) (cellhold.RunResult, error) {
+	return c.RunWithKey(ctx, "", r)
+}
+
+// RunWithKey is like Run. A second request with the same key returns the same result, and runs no code. The error is
+// Conflict if the requests differ.
+func (c *Client) RunWithKey(ctx context.Context, key string, r cellhold.RunRequest) (cellhold.RunResult, error) {
 	var result cellhold.RunResult
-	err := c.call(ctx, http.MethodPost, "/v1/run", r, &result)
+	err := c.callWith(ctx, http.MethodPost, "/v1/run", r, &result, keyHeader(key))
 	return result, err
 }
 

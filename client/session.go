@@ -35,6 +35,8 @@ type CreateSession struct {
 	Resume     cellhold.ResumePolicy   `json:"resume,omitempty"`      // empty means that the next use resumes the session
 
 	PublicPorts bool `json:"public_ports,omitempty"` // anyone can reach the ports, by host names of the server
+
+	Key string `json:"-"` // a request with the same key returns the same session; empty means a new session
 }
 
 // Code describes a cell to run.
@@ -42,6 +44,7 @@ type Code struct {
 	Code    string
 	Kernel  cellhold.KernelID // empty means the session's first kernel
 	Timeout time.Duration     // 0 means the server's default
+	Env     map[string]string // variables of the environment of this cell only, at most 64 KiB
 
 	OnError    cellhold.OnError  // what to do with the queued cells if this cell fails; empty means to run them
 	AllowStdin bool              // allow the code to ask for input
@@ -67,8 +70,16 @@ func sessionPath(id cellhold.SessionID, parts ...string) string {
 // CreateSession creates a session and returns when its kernel is idle.
 func (c *Client) CreateSession(ctx context.Context, r CreateSession) (cellhold.Session, error) {
 	var s cellhold.Session
-	err := c.call(ctx, http.MethodPost, "/v1/sessions", r, &s)
+	err := c.callWith(ctx, http.MethodPost, "/v1/sessions", r, &s, keyHeader(r.Key))
 	return s, err
+}
+
+// keyHeader returns the header with the caller's name for a request, or nil.
+func keyHeader(key string) http.Header {
+	if key == "" {
+		return nil
+	}
+	return http.Header{"Idempotency-Key": {key}}
 }
 
 // Sessions returns the caller's sessions, newest first.
@@ -111,17 +122,14 @@ func (c *Client) submit(ctx context.Context, id cellhold.SessionID, r Code, wait
 		Code    string            `json:"code"`
 		Kernel  cellhold.KernelID `json:"kernel,omitempty"`
 		Timeout float64           `json:"timeout,omitempty"`
+		Env     map[string]string `json:"env,omitempty"`
 
 		OnError    cellhold.OnError  `json:"on_error,omitempty"`
 		AllowStdin bool              `json:"allow_stdin,omitempty"`
 		Figures    *cellhold.Figures `json:"figures,omitempty"`
-	}{r.Code, r.Kernel, r.Timeout.Seconds(), r.OnError, r.AllowStdin, r.Figures}
-	var header http.Header
-	if r.Key != "" {
-		header = http.Header{"Idempotency-Key": {r.Key}}
-	}
+	}{r.Code, r.Kernel, r.Timeout.Seconds(), r.Env, r.OnError, r.AllowStdin, r.Figures}
 	var cell cellhold.Cell
-	err := c.callWith(ctx, http.MethodPost, sessionPath(id, "cells")+wait, body, &cell, header)
+	err := c.callWith(ctx, http.MethodPost, sessionPath(id, "cells")+wait, body, &cell, keyHeader(r.Key))
 	return cell, err
 }
 

@@ -8,6 +8,7 @@ import (
 	"cellhold/internal/cli/doctor"
 	"cellhold/internal/cli/remote"
 	"cellhold/internal/cli/setup"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,17 +34,33 @@ type cli struct {
 	Serve    serveCmd           `cmd:"" help:"Start the server."`
 	Run      runCmd             `cmd:"" help:"Run a script or notebook in its own sandbox."`
 	MCP      mcpCmd             `cmd:"" name:"mcp" help:"Serve tools for AI agents over stdio (MCP)."`
-	Install  remote.InstallCmd  `cmd:"" help:"Install packages in a session."`
+	Session  remote.SessionCmd  `cmd:"" help:"Create, list, end, connect to, hibernate, fork and restore sessions."`
+	Submit   remote.SubmitCmd   `cmd:"" help:"Run a cell in a session, and print its output."`
 	Exec     remote.ExecCmd     `cmd:"" help:"Run a command in a session, with input, signals and exit status."`
-	Session  remote.SessionCmd  `cmd:"" help:"List, end, connect to, hibernate, fork and restore sessions."`
-	Template remote.TemplateCmd `cmd:"" help:"List the templates of a server."`
 	Copy     remote.CopyCmd     `cmd:"" name:"cp" help:"Copy files and directories to or from a session."`
+	Install  remote.InstallCmd  `cmd:"" help:"Install packages in a session."`
+	Cell     remote.CellCmd     `cmd:"" help:"List, show, cancel and answer the cells of a session."`
+	Kernel   remote.KernelCmd   `cmd:"" help:"List, start, interrupt, restart and end the kernels of a session."`
+	Command  remote.CommandCmd  `cmd:"" help:"List, show, signal and end the commands of a session."`
+	File     remote.FileCmd     `cmd:"" help:"List, read, write, move, remove and watch the files of a session."`
+	Output   remote.OutputCmd   `cmd:"" help:"List and copy the files that the code wrote to /mnt/data/output."`
+	Notebook remote.NotebookCmd `cmd:"" help:"Export and import the notebook of a session."`
+	Package  remote.PackageCmd  `cmd:"" help:"List, lock and remove the packages of a session."`
+	Egress   remote.EgressCmd   `cmd:"" help:"List the connection attempts of a session."`
+	Port     remote.PortCmd     `cmd:"" help:"Reach programs of a session that listen on a port."`
+	Once     remote.OnceCmd     `cmd:"" help:"Run code in a sandbox that is used once."`
+	Batch    remote.BatchCmd    `cmd:"" help:"Run many programs, each in a sandbox that is used once."`
+	Template remote.TemplateCmd `cmd:"" help:"List the templates of a server."`
+	Status   remote.StatusCmd   `cmd:"" help:"Print the state and the version of a server."`
 	Image    imageCmd           `cmd:"" help:"Build, list, import and export images."`
 	Health   healthCmd          `cmd:"" help:"Ask a server whether it works, for health checks."`
 	Seccomp  seccompCmd         `cmd:"" help:"Print the seccomp profile for containers."`
 	Doctor   doctor.Cmd         `cmd:"" help:"Check this host and print how to fix what is missing."`
 	Show     configCmd          `cmd:"" name:"config" help:"Print the settings of serve, with secrets hidden."`
 	Version  versionCmd         `cmd:"" help:"Print the version."`
+
+	Completion completionCmd `cmd:"" help:"Print the script that completes words of cellhold in a shell."`
+	Man        manCmd        `cmd:"" help:"Print the manual page."`
 }
 
 // command runs the program with the given arguments and returns its exit status.
@@ -52,6 +69,10 @@ func command(args []string, in io.Reader, out, errOut io.Writer) int {
 	parser, err := newParser(&c, out, errOut)
 	if err != nil {
 		return fail(errOut, err)
+	}
+	if os.Getenv("COMP_LINE") != "" { // a shell asks for the words that can follow
+		complete(parser, out)
+		return console.ExitOK
 	}
 	if err := settingsOf(parser.Model).checkEnvironment(os.Environ()); err != nil {
 		fmt.Fprintf(errOut, "cellhold: %v\n", err)
@@ -63,8 +84,10 @@ func command(args []string, in io.Reader, out, errOut io.Writer) int {
 	case slices.Equal(args, []string{"--version"}): // not a kong flag: the variable CELLHOLD_VERSION would also set it
 		args = []string{"version"}
 	}
-	parsed, err := parser.Parse(scriptArgs(parser.Model, args))
+	args = scriptArgs(parser.Model, args)
+	parsed, err := parser.Parse(args)
 	if err != nil {
+		err = cmp.Or(misspelt(parser.Model, args), err)
 		fmt.Fprintf(errOut, "cellhold: %v\n", err)
 		return console.ExitUsage
 	}
@@ -108,12 +131,8 @@ func newParser(c *cli, out, errOut io.Writer) (*kong.Kong, error) {
 
 // fail prints the error's message and returns the exit status. For an ExitError it prints nothing.
 func fail(w io.Writer, err error) int {
-	if exit, ok := errors.AsType[console.ExitError](err); ok {
-		return int(exit)
+	if _, silent := errors.AsType[console.ExitError](err); !silent {
+		fmt.Fprintf(w, "cellhold: %s\n", console.Sentence(err))
 	}
-	fmt.Fprintf(w, "cellhold: %v\n", console.Message(err))
-	if _, usage := errors.AsType[console.UsageError](err); usage {
-		return console.ExitUsage
-	}
-	return console.ExitFailed
+	return console.ExitStatus(err)
 }

@@ -41,7 +41,7 @@ func TestStories(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve": serve, "stop": stop, "interrupt-when": interruptWhen,
+			"serve": serve, "stop": stop, "interrupt-when": interruptWhen, "status": status, "keep": keep,
 		},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("CELLHOLD_HOME", filepath.Join(env.WorkDir, "home"))
@@ -148,6 +148,26 @@ func interruptWhen(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs("stdout"), []byte(said), 0o600))
 	ts.Check(os.WriteFile(ts.MkAbs("stderr"), []byte(problems.String()), 0o600))
 	ts.Check(os.WriteFile(ts.MkAbs("status"), []byte(strconv.Itoa(cmd.ProcessState.ExitCode())+"\n"), 0o600))
+}
+
+// status N COMMAND ARGS... runs a command, whose exit status must be N.
+func status(ts *testscript.TestScript, _ bool, args []string) {
+	got := 0
+	if exit, ok := errors.AsType[*exec.ExitError](ts.Exec(args[1], args[2:]...)); ok {
+		got = exit.ExitCode()
+	}
+	if strconv.Itoa(got) != args[0] {
+		ts.Fatalf("exit status %d, want %s", got, args[0])
+	}
+}
+
+// keep NAME sets a variable to the output of the last command, which must be one word.
+func keep(ts *testscript.TestScript, _ bool, args []string) {
+	words := strings.Fields(ts.ReadFile("stdout"))
+	if len(words) != 1 {
+		ts.Fatalf("got the output %q, want one word", words)
+	}
+	ts.Setenv(args[0], words[0])
 }
 
 // program returns a command that runs the program with the script's PATH, HOME, TMPDIR and CELLHOLD_HOME, and with no

@@ -110,8 +110,12 @@ func isSet(name string) bool {
 	return ok
 }
 
+// notSettings are the flags of configCmd that are not settings of serve.
+var notSettings = []string{"help", "config", "json", "quiet"}
+
 // configCmd prints settings.
 type configCmd struct {
+	console.Format       `embed:""`
 	access               `embed:""`
 	setup.Settings       `embed:""`
 	setup.ServerSettings `embed:""`
@@ -125,10 +129,13 @@ func (c *configCmd) Run(k *kong.Context, t *console.Terminal) error {
 	settings := map[string]any{}
 	for _, path := range k.Path {
 		for _, flag := range path.Flags {
-			if flag.Name != "help" && flag.Name != "config" {
+			if !slices.Contains(notSettings, flag.Name) {
 				settings[flag.Name] = shownValue(flag)
 			}
 		}
+	}
+	if c.JSON {
+		return console.Printer{Out: t.Out}.Document(settings)
 	}
 	encoded, err := yaml.Marshal(settings)
 	if err != nil {

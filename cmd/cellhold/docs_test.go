@@ -73,7 +73,7 @@ func commandLine(app *kong.Application) string {
 	var b strings.Builder
 	b.WriteString(generated + "# Command line\n\n" +
 		"`cellhold COMMAND --help` prints this in your terminal. Each flag `--some-name` is also an environment variable\n" +
-		"`CELLHOLD_SOME_NAME`, and a line in the [configuration file](configuration.md). [Errors](errors.md#exit-statuses-of-cellhold) lists the exit statuses.\n\n")
+		"`CELLHOLD_SOME_NAME`, and a line in the [configuration file](configuration.md). All commands have the same [exit statuses](#exit-statuses).\n\n")
 	b.WriteString("| Command | Purpose |\n|---|---|\n")
 	for _, n := range leaves(app.Node) {
 		fmt.Fprintf(&b, "| [`%s`](#%s) | %s |\n", n.FullPath(), anchor(n.FullPath()), cell(n.Help))
@@ -94,6 +94,8 @@ func commandLine(app *kong.Application) string {
 		}
 		writeFlags(&b, n, settings)
 	}
+	b.WriteString(statusTable())
+	b.WriteString(operationTable())
 	return b.String()
 }
 

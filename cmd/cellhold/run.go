@@ -18,9 +18,9 @@ import (
 
 // runCmd runs one script in its own session.
 type runCmd struct {
-	File           string        `arg:"" help:"Script or notebook: .py, .ipynb, .sh, or a file that begins with #!. - reads a Python script from the standard input."`
+	File           string        `arg:"" help:"Script or notebook: .py, .ipynb, .sh, or a file that begins with #!. - reads a Python script from the standard input." predictor:"file"`
 	Args           []string      `arg:"" optional:"" passthrough:"partial" help:"Arguments of the script. They start at the first word after its name that is not a flag of cellhold, or after --."`
-	Files          []string      `help:"File or folder to copy into the working directory of the script; can be repeated. Paths relative to the script stay the same." placeholder:"PATH" sep:"none"`
+	Files          []string      `help:"File or folder to copy into the working directory of the script; can be repeated. Paths relative to the script stay the same." placeholder:"PATH" sep:"none" predictor:"file"`
 	Output         script.Output `help:"Folder for the script's files, its figures and the executed notebook. If the folder is new or empty, later runs replace files in it. Default: data goes next to the script and replaces nothing. A size such as 512MiB limits /mnt/data/output instead, as with serve." placeholder:"DIR"`
 	URL            string        `help:"Server to run the script on, instead of this process." name:"url" placeholder:"URL"`
 	Token          string        `help:"Token for the server." secret:"" placeholder:"TOKEN"`
@@ -61,7 +61,7 @@ func (c *runCmd) Run(ctx context.Context, k *kong.Context, all *console.Globals,
 	run := &script.Script{Source: source, Inputs: inputs, Terminal: t, Printer: script.NewPrinter(t, dest.Stem()), Dest: dest, Signals: signals,
 		Timeout: c.Timeout, Image: c.Image, Limits: limits, MaxBytes: max(limits.Disk, script.MinBytes), Hosts: c.AllowHost, Packages: c.With}
 	if err := c.withServer(ctx, all, t, run.Run); err != nil {
-		return err
+		return console.OwnFailure(err)
 	}
 	if run.Printer.Exit != console.ExitOK {
 		return console.ExitError(run.Printer.Exit)

@@ -47,18 +47,28 @@ func (s settings) checkEnvironment(environ []string) error {
 	return nil
 }
 
-// suggestion returns the end of a sentence with the most similar known name, or nothing.
+// suggestion returns the end of a sentence with the most similar known name, or nothing. If only one known name begins
+// with the name, it is that one.
 func suggestion(name string, known []string) string {
+	if best := nearest(name, known); best != "" {
+		return fmt.Sprintf("; did you mean %s?", best)
+	}
+	return ""
+}
+
+// nearest returns the most similar known name, or "".
+func nearest(name string, known []string) string {
+	longer := slices.DeleteFunc(slices.Clone(known), func(k string) bool { return !strings.HasPrefix(k, name) })
+	if len(longer) == 1 && name != "" {
+		return longer[0]
+	}
 	best, least := "", len(name)/3+1 // a name at a greater distance is a different word
 	for _, k := range known {
 		if d := distance(name, k); d < least || d == least && best == "" {
 			best, least = k, d
 		}
 	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf("; did you mean %s?", best)
+	return best
 }
 
 // distance returns how many letters must be added, removed, replaced or swapped with the next letter to get from a

@@ -35,10 +35,19 @@ func version() string {
 }
 
 // versionCmd prints the version.
-type versionCmd struct{}
+type versionCmd struct {
+	console.Format `embed:""`
+}
 
 // Run prints the version of this program and of Go.
-func (versionCmd) Run(t *console.Terminal) error {
+func (c *versionCmd) Run(t *console.Terminal) error {
+	out := console.Printer{Format: c.Format, Out: t.Out}
+	if c.JSON || c.Quiet {
+		return out.Result(struct {
+			Version string `json:"version"`
+			Go      string `json:"go"`
+		}{version(), runtime.Version()}, version())
+	}
 	_, err := fmt.Fprintf(t.Out, "cellhold %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return err
 }

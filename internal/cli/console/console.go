@@ -20,16 +20,6 @@ import (
 	"golang.org/x/term"
 )
 
-// Exit statuses. Shells and timeout(1) use the same values for commands that did not end by themselves.
-const (
-	ExitOK          = 0
-	ExitFailed      = 1
-	ExitUsage       = 2
-	ExitTimeout     = 124
-	ExitInterrupted = 130
-	ExitKilled      = 137
-)
-
 // Globals are the flags of every command.
 type Globals struct {
 	Home     string     `help:"Folder for sessions, images and the token." default:"${home}" type:"path" group:"Global flags:"`
@@ -54,6 +44,9 @@ func (t *Terminal) Getenv(name string) string {
 	}
 	return ""
 }
+
+// Colours reports whether texts written to w can have colours: w is a terminal, and NO_COLOR is not set (no-color.org).
+func (t *Terminal) Colours(w io.Writer) bool { return IsTerminal(w) && t.Getenv("NO_COLOR") == "" }
 
 // ExitError ends the program with this status and prints no message.
 type ExitError int
@@ -107,12 +100,28 @@ func WithoutMark(args []string) []string {
 	return args
 }
 
+// message is the message of an error for people. It keeps the kind, which decides the exit status.
+type message struct {
+	text string
+	kind cellhold.Kind
+}
+
+func (m message) Error() string { return m.text }
+
 // Message reduces an error to its message for people, if it has one.
 func Message(err error) error {
 	if e, ok := errors.AsType[*cellhold.Error](err); ok {
-		return errors.New(e.Message)
+		return message{e.Message, e.Kind}
 	}
 	return err
+}
+
+// Sentence returns the message of an error as harmless text. Line feeds stay, because a list of errors has one on each line.
+func Sentence(err error) string {
+	var out strings.Builder
+	s := &Screen{W: &out, Mono: true}
+	_, _ = s.WriteString(strings.NewReplacer("\r", " ", "\b", " ").Replace(Message(err).Error()))
+	return out.String()
 }
 
 // Printable returns untrusted text as one harmless line for a table.

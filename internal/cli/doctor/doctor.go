@@ -27,6 +27,7 @@ import (
 type Cmd struct {
 	setup.Settings       `embed:""`
 	setup.ServerSettings `embed:""`
+	console.Format       `embed:""`
 	Listen               string `help:"Address to check: the one that serve would listen on." default:"127.0.0.1:5002"`
 }
 
@@ -43,24 +44,47 @@ var optional = map[string]bool{"user": true, "cgroups": true, "disk": true, "spa
 func (c *Cmd) Run(ctx context.Context, all *console.Globals, t *console.Terminal) error {
 	c.Take(all, t)
 	missing := false
+	checks := []check{}
 	for _, f := range c.findings(ctx, all.Home) {
+		if missing = missing || !f.OK && !f.optional; c.JSON {
+			checks = append(checks, check{f.Name, f.OK, !f.optional, f.Detail, f.Fix})
+			continue
+		}
+		if f.OK && c.Quiet {
+			continue
+		}
 		mark := "ok     "
 		switch {
 		case !f.OK && f.optional:
 			mark = "note   "
 		case !f.OK:
-			mark, missing = "MISSING", true
+			mark = "MISSING"
 		}
 		fmt.Fprintf(t.Out, "%s  %s: %s\n", mark, f.Name, f.Detail)
 		if !f.OK && f.Fix != "" {
 			fmt.Fprintf(t.Out, "         fix: %s\n", f.Fix)
 		}
 	}
-	if missing {
+	var err error
+	switch {
+	case c.JSON:
+		err = console.Printer{Out: t.Out}.Document(checks)
+	case !missing && !c.Quiet:
+		_, err = fmt.Fprintln(t.Out, "\nThis host can run cellhold.")
+	}
+	if missing && err == nil {
 		return console.ExitError(console.ExitFailed)
 	}
-	_, err := fmt.Fprintln(t.Out, "\nThis host can run cellhold.")
 	return err
+}
+
+// check is the JSON of a finding.
+type check struct {
+	Name     string `json:"name"`
+	OK       bool   `json:"ok"`
+	Required bool   `json:"required"`
+	Detail   string `json:"detail"`
+	Fix      string `json:"fix,omitempty"`
 }
 
 // findings runs the checks and returns their findings.

@@ -12,7 +12,7 @@ import (
 )
 
 type sessionConnectCmd struct {
-	ID     cellhold.SessionID `arg:"" name:"session" help:"Session id."`
+	ID     cellhold.SessionID `arg:"" name:"session" help:"Session id." predictor:"session"`
 	Kernel cellhold.KernelID  `help:"Kernel of the session. Default: the first one." placeholder:"ID"`
 	File   string             `help:"Path of the connection file. Default: a new file in the runtime folder of Jupyter." placeholder:"PATH"`
 }
@@ -25,7 +25,7 @@ func (sessionConnectCmd) Help() string {
 
 // Run serves the connection file until a signal comes or the session ends.
 func (c *sessionConnectCmd) Run(ctx context.Context, parent *SessionCmd, all *console.Globals, t *console.Terminal) error {
-	remote, err := parent.connect(all.Home)
+	remote, out, err := parent.open(all, t)
 	if err != nil {
 		return err
 	}
@@ -46,8 +46,25 @@ func (c *sessionConnectCmd) Run(ctx context.Context, parent *SessionCmd, all *co
 		return err
 	}
 	fmt.Fprintf(t.Err, "Connected to session %s. Press Ctrl-C to disconnect; the session continues. Use it with:\n", s.ID)
-	fmt.Fprintf(t.Out, "jupyter console --existing %s\n", quoted(c.File))
+	command := "jupyter console --existing " + quoted(c.File)
+	switch {
+	case out.JSON:
+		err = out.Line(connection{c.File, command})
+	case out.Quiet:
+		_, err = fmt.Fprintln(t.Out, c.File)
+	default:
+		_, err = fmt.Fprintln(t.Out, command)
+	}
+	if err != nil {
+		return err
+	}
 	return proxy.Run(ctx)
+}
+
+// connection is the JSON of sessionConnectCmd.
+type connection struct {
+	File    string `json:"connection_file"`
+	Command string `json:"command"`
 }
 
 // chosen returns the kernel of a session to connect to.

@@ -20,9 +20,9 @@ import (
 
 // CopyCmd copies files between this machine and a session.
 type CopyCmd struct {
-	Src         string `arg:"" help:"Source: a path, or SESSION:PATH. Add /. to a directory to copy its contents only." name:"src"`
-	Dst         string `arg:"" help:"Destination: a path, or SESSION:PATH. Relative paths of a session start at /workspace." name:"dst"`
-	serverFlags `embed:""`
+	Src      string `arg:"" help:"Source: a path, or SESSION:PATH. Add /. to a directory to copy its contents only." name:"src" predictor:"place"`
+	Dst      string `arg:"" help:"Destination: a path, or SESSION:PATH. Relative paths of a session start at /workspace." name:"dst" predictor:"place"`
+	printing `embed:""`
 }
 
 // remotePath matches SESSION:PATH.
@@ -30,18 +30,29 @@ var remotePath = lazy.Regexp(`(?s)^(s[a-z2-7]{16}):(.*)$`)
 
 // Run copies a file or a directory.
 func (c *CopyCmd) Run(ctx context.Context, all *console.Globals, t *console.Terminal) error {
-	remote, err := c.connect(all.Home)
+	remote, out, err := c.open(all, t)
 	if err != nil {
 		return err
 	}
 	from, to := remotePath().FindStringSubmatch(c.Src), remotePath().FindStringSubmatch(c.Dst)
 	switch {
 	case from == nil && to != nil:
-		return console.Message(upload(ctx, remote, cellhold.SessionID(to[1]), c.Src, orHere(to[2])))
+		err = upload(ctx, remote, cellhold.SessionID(to[1]), c.Src, orHere(to[2]))
 	case from != nil && to == nil:
-		return console.Message(download(ctx, remote, cellhold.SessionID(from[1]), orHere(from[2]), c.Dst, t))
+		err = download(ctx, remote, cellhold.SessionID(from[1]), orHere(from[2]), c.Dst, t)
+	default:
+		err = console.Usage(errors.New("cp needs one path on this machine and one path in a session, as SESSION:PATH"))
 	}
-	return errors.New("cp needs one path on this machine and one path in a session, as SESSION:PATH")
+	if err != nil {
+		return err
+	}
+	return out.Done(copied{c.Src, c.Dst}) // as with cp
+}
+
+// copied is the JSON of CopyCmd.
+type copied struct {
+	Src string `json:"src"`
+	Dst string `json:"dst"`
 }
 
 func orHere(p string) string {
@@ -114,13 +125,7 @@ func download(ctx context.Context, c *client.Client, id cellhold.SessionID, src,
 		return err
 	}
 	defer r.Close()
-	f, err := os.CreateTemp(filepath.Dir(dst), ".cellhold-part-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // after success the file has another name
-	_, err = io.Copy(f, r)
-	return errors.Join(err, f.Chmod(0o644), f.Close(), unless(err, func() error { return os.Rename(f.Name(), dst) }))
+	return saveFile(dst, func(w io.Writer) error { _, err := io.Copy(w, r); return err })
 }
 
 // unless calls do if err is nil.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"strings"
@@ -17,13 +18,9 @@ import (
 	"golang.org/x/term"
 )
 
-// exitUnknown is the exit status when the session or the server failed and the command's own status is unknown.
-// docker and env use 125 in the same way.
-const exitUnknown = 125
-
 // ExecCmd runs a command in a session of a server.
 type ExecCmd struct {
-	serverFlags `embed:""`
+	printing `embed:""`
 
 	Tty         bool          `help:"Give the command a terminal. This is the default if input and output are terminals." short:"t"`
 	NoTty       bool          `help:"Give the command no terminal." short:"T"`
@@ -34,7 +31,7 @@ type ExecCmd struct {
 	Cwd         string        `help:"Working directory of the command." short:"w" placeholder:"DIR"`
 	Timeout     time.Duration `help:"End the command after this time. 0: default (set by the server)." default:"0s"`
 
-	Session string   `arg:"" help:"Session id."`
+	Session string   `arg:"" help:"Session id." predictor:"session"`
 	Command []string `arg:"" optional:"" passthrough:"" help:"Program and its arguments. One argument with spaces is run by a shell."`
 }
 
@@ -46,6 +43,9 @@ func (ExecCmd) Help() string {
 
 // Run runs the command and ends with its exit status.
 func (c *ExecCmd) Run(ctx context.Context, all *console.Globals, t *console.Terminal) error {
+	if c.JSON && !c.Detach {
+		return console.Usage(errors.New("--json needs --detach: without it, the output is that of the command; cellhold command show has its result as JSON"))
+	}
 	remote, err := c.connect(all.Home)
 	if err != nil {
 		return err
@@ -67,8 +67,8 @@ func (c *ExecCmd) Run(ctx context.Context, all *console.Globals, t *console.Term
 		if _, ok := errors.AsType[console.ExitError](err); ok {
 			return err
 		}
-		fmt.Fprintf(t.Err, "cellhold: %v\n", console.Message(err))
-		return console.ExitError(exitUnknown)
+		fmt.Fprintf(t.Err, "cellhold: %s\n", console.Sentence(err))
+		return console.ExitError(console.ExitUnknown)
 	}
 	return nil
 }
@@ -92,16 +92,10 @@ func (c *ExecCmd) begin(ctx context.Context, x *execution) (cellhold.Command, er
 			r.Env["TERM"] = kind
 		}
 	}
-	for _, v := range c.Env {
-		name, value, ok := strings.Cut(v, "=")
-		if !ok {
-			value = x.Terminal.Getenv(name) // as with docker: a name alone takes the value of our environment
-		}
-		r.Env[name] = value
-	}
+	maps.Copy(r.Env, environment(c.Env, x.Terminal))
 	command, err := x.Client.StartCommand(ctx, x.Session, r)
 	if err == nil && c.Detach {
-		fmt.Fprintln(x.Terminal.Out, command.ID)
+		err = console.Printer{Format: c.Format, Out: x.Terminal.Out}.Result(command, string(command.ID))
 	}
 	return command, err
 }
@@ -175,7 +169,7 @@ func (x *execution) feed(ctx context.Context) {
 		return
 	}
 	if err := x.Client.Feed(ctx, x.Session, x.Command.ID, x.Terminal.In); err != nil && ctx.Err() == nil {
-		fmt.Fprintf(x.Terminal.Err, "cellhold: input: %v\n", console.Message(err))
+		fmt.Fprintf(x.Terminal.Err, "cellhold: input: %s\n", console.Sentence(err))
 	}
 }
 
@@ -243,10 +237,10 @@ func (x *execution) writers() (out, errOut io.Writer) {
 		return out, errOut
 	}
 	if console.IsTerminal(out) {
-		out = screenWriter{&console.Screen{W: out}}
+		out = screenWriter{&console.Screen{W: out, Mono: !x.Terminal.Colours(out)}}
 	}
 	if console.IsTerminal(errOut) {
-		errOut = screenWriter{&console.Screen{W: errOut}}
+		errOut = screenWriter{&console.Screen{W: errOut, Mono: !x.Terminal.Colours(errOut)}}
 	}
 	return out, errOut
 }
@@ -283,7 +277,7 @@ func (x *execution) done(e cellhold.Event) error {
 	case cellhold.CommandTimeout:
 		exit = console.ExitTimeout
 	case cellhold.CommandLost:
-		exit = exitUnknown
+		exit = console.ExitUnknown
 	case cellhold.CommandOOM:
 		exit = console.ExitKilled
 	}

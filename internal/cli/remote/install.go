@@ -14,11 +14,11 @@ import (
 
 // InstallCmd installs packages in a session of a server.
 type InstallCmd struct {
-	serverFlags `embed:""`
+	printing `embed:""`
 
-	Session     cellhold.SessionID `arg:"" help:"Session id."`
+	Session     cellhold.SessionID `arg:"" help:"Session id." predictor:"session"`
 	Package     []string           `arg:"" optional:"" help:"Packages to install, such as tabulate>=0.9." sep:"none"`
-	Requirement string             `short:"r" help:"Requirements file, such as a lock. - reads the standard input." placeholder:"FILE"`
+	Requirement string             `short:"r" help:"Requirements file, such as a lock. - reads the standard input." placeholder:"FILE" predictor:"file"`
 	Remove      bool               `help:"Remove the packages instead."`
 	Lock        bool               `help:"Afterwards, print a lock of the packages that were installed in the session."`
 }
@@ -28,17 +28,20 @@ func (c *InstallCmd) Run(ctx context.Context, all *console.Globals, t *console.T
 	if c.Remove && (c.Requirement != "" || len(c.Package) == 0) {
 		return errors.New("--remove needs the names of packages, and cannot be combined with --requirement")
 	}
-	remote, err := c.connect(all.Home)
+	remote, out, err := c.open(all, t)
 	if err != nil {
 		return err
 	}
+	show := c.show(out, t)
 	if c.Remove {
 		for _, name := range c.Package {
 			report, err := remote.RemovePackage(ctx, c.Session, name)
+			if err == nil {
+				err = show(report)
+			}
 			if err != nil {
 				return err
 			}
-			showInstallation(t.Err, report)
 		}
 	} else if len(c.Package) > 0 || c.Requirement != "" || !c.Lock {
 		text, err := readRequirements(c.Requirement, t.In)
@@ -46,10 +49,12 @@ func (c *InstallCmd) Run(ctx context.Context, all *console.Globals, t *console.T
 			return err
 		}
 		report, err := remote.Install(ctx, c.Session, client.InstallPackages{Requirements: c.Package, File: text})
+		if err == nil {
+			err = show(report)
+		}
 		if err != nil {
 			return err
 		}
-		showInstallation(t.Err, report)
 	}
 	if !c.Lock {
 		return nil
@@ -58,8 +63,25 @@ func (c *InstallCmd) Run(ctx context.Context, all *console.Globals, t *console.T
 	if err != nil {
 		return err
 	}
+	if out.JSON {
+		return out.Line(lockFile{lock})
+	}
 	_, err = io.WriteString(t.Out, lock)
 	return err
+}
+
+// show returns a function that prints an installation. With --json, each one is a line of the output, because several
+// packages can be removed, and a lock can follow.
+func (c *InstallCmd) show(out console.Printer, t *console.Terminal) func(cellhold.Installation) error {
+	return func(report cellhold.Installation) error {
+		switch {
+		case out.JSON:
+			return out.Line(report)
+		case !out.Quiet:
+			showInstallation(t.Err, report)
+		}
+		return nil
+	}
 }
 
 // readRequirements reads a requirements file. An empty name gives an empty text.

@@ -1,10 +1,12 @@
-// Package remote contains the commands that use a server: session, template, exec, cp and install.
+// Package remote contains the commands that use a server. Each noun of the HTTP API is a command, such as session, cell and
+// file, with the verbs ls, show, rm and others.
 //
 // It starts no server and no sandbox. Each command talks to a server through package client.
 package remote
 
 import (
 	"cellhold/client"
+	"cellhold/internal/cli/console"
 	"errors"
 	"fmt"
 	"os"
@@ -19,6 +21,18 @@ const TokenFile = "token"
 type serverFlags struct {
 	URL   string `help:"URL of the server." default:"http://127.0.0.1:5002" name:"url" placeholder:"URL"`
 	Token string `help:"Token for the server. Default: the first token in the home." secret:"" placeholder:"TOKEN"`
+}
+
+// printing are the flags of commands that use a server and print what it answers.
+type printing struct {
+	serverFlags    `embed:""`
+	console.Format `embed:""`
+}
+
+// open returns a client of the server, and a printer for its answers.
+func (f *printing) open(all *console.Globals, t *console.Terminal) (*client.Client, console.Printer, error) {
+	c, err := f.connect(all.Home)
+	return c, console.Printer{Format: f.Format, Out: t.Out}, err
 }
 
 // connect returns a client of the server.

@@ -7,16 +7,18 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"text/tabwriter"
-	"time"
 )
 
 // SessionCmd holds the commands for the sessions of a server.
 type SessionCmd struct {
-	serverFlags `embed:""`
+	printing `embed:""`
 
-	Ls sessionLsCmd `cmd:"" help:"List your sessions, the newest first."`
-	Rm sessionRmCmd `cmd:"" help:"End sessions."`
+	Ls       sessionLsCmd       `cmd:"" help:"List your sessions, the newest first."`
+	New      sessionNewCmd      `cmd:"" help:"Create a session, and print its id."`
+	Show     sessionShowCmd     `cmd:"" help:"Print the state and the settings of a session."`
+	Rm       sessionRmCmd       `cmd:"" help:"End sessions."`
+	Deadline sessionDeadlineCmd `cmd:"" help:"Set the time at which a session ends or hibernates."`
+	Events   sessionEventsCmd   `cmd:"" help:"Print the events of a session, until it ends or Ctrl-C."`
 
 	Connect sessionConnectCmd `cmd:"" help:"Use a session with programs of Jupyter, such as jupyter console."`
 
@@ -27,7 +29,7 @@ type sessionLsCmd struct{}
 
 // Run lists sessions.
 func (sessionLsCmd) Run(ctx context.Context, parent *SessionCmd, all *console.Globals, t *console.Terminal) error {
-	c, err := parent.connect(all.Home)
+	c, out, err := parent.open(all, t)
 	if err != nil {
 		return err
 	}
@@ -35,21 +37,19 @@ func (sessionLsCmd) Run(ctx context.Context, parent *SessionCmd, all *console.Gl
 	if err != nil {
 		return err
 	}
-	table := tabwriter.NewWriter(t.Out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(table, "ID\tUSER\tSTATE\tKERNEL\tCREATED\tUSED")
+	var rows [][]string
 	for _, s := range sessions {
-		state := string(s.State)
-		if s.Reason != "" {
-			state += " (" + string(s.Reason) + ")"
-		}
-		user := console.Printable(s.User)
-		if user == "" {
-			user = "-"
-		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", s.ID, user, state, kernelStates(s),
-			s.Created.Local().Format(time.DateTime), s.Used.Local().Format(time.DateTime))
+		rows = append(rows, []string{string(s.ID), s.User, sessionState(s), kernelStates(s), console.Clock(s.Created), console.Clock(s.Used)})
 	}
-	return table.Flush()
+	return out.Table(sessions, "ID USER STATE KERNEL CREATED USED", rows)
+}
+
+// sessionState returns the state of a session, with the reason of its end.
+func sessionState(s cellhold.Session) string {
+	if s.Reason != "" {
+		return string(s.State) + " (" + string(s.Reason) + ")"
+	}
+	return string(s.State)
 }
 
 func kernelStates(s cellhold.Session) string {
@@ -71,13 +71,13 @@ func kernelStates(s cellhold.Session) string {
 }
 
 type sessionRmCmd struct {
-	ID  []cellhold.SessionID `arg:"" optional:"" help:"Session ids."`
+	ID  []cellhold.SessionID `arg:"" optional:"" help:"Session ids." predictor:"session"`
 	All bool                 `help:"End all your sessions."`
 }
 
 // Run ends all sessions that it can, and returns the errors of the others.
 func (c *sessionRmCmd) Run(ctx context.Context, parent *SessionCmd, all *console.Globals, t *console.Terminal) error {
-	remote, err := parent.connect(all.Home)
+	remote, out, err := parent.open(all, t)
 	if err != nil {
 		return err
 	}
@@ -93,13 +93,29 @@ func (c *sessionRmCmd) Run(ctx context.Context, parent *SessionCmd, all *console
 			c.ID = append(c.ID, s.ID)
 		}
 	}
+	return eachOf(out, "session", c.ID, func(id cellhold.SessionID) (any, error) {
+		return named{string(id)}, remote.DeleteSession(ctx, id)
+	})
+}
+
+// eachOf calls do for each id, and prints the ids for which it succeeded, or their results as one JSON list. It returns the
+// errors of the others.
+func eachOf[T ~string](out console.Printer, noun string, ids []T, do func(T) (any, error)) error {
 	var errs []error
-	for _, id := range c.ID {
-		if err := remote.DeleteSession(ctx, id); err != nil {
-			errs = append(errs, fmt.Errorf("session %s: %w", id, console.Message(err)))
+	results := []any{}
+	for _, id := range ids {
+		result, err := do(id)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s %s: %w", noun, id, console.Message(err)))
 			continue
 		}
-		fmt.Fprintln(t.Out, id)
+		results = append(results, result)
+		if !out.JSON {
+			errs = append(errs, out.Result(result, string(id)))
+		}
+	}
+	if out.JSON {
+		errs = append(errs, out.Document(results))
 	}
 	return errors.Join(errs...)
 }

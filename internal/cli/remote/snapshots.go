@@ -5,9 +5,7 @@ import (
 	"cellhold/internal/cli/console"
 	"context"
 	"errors"
-	"fmt"
-	"text/tabwriter"
-	"time"
+	"strconv"
 )
 
 // savedCmds are the commands that save and restore sessions.
@@ -20,60 +18,40 @@ type savedCmds struct {
 }
 
 type hibernateCmd struct {
-	ID []cellhold.SessionID `arg:"" help:"Session ids."`
+	ID []cellhold.SessionID `arg:"" help:"Session ids." predictor:"session"`
 }
 
 // Run hibernates all sessions that it can, and returns the errors of the others.
 func (c *hibernateCmd) Run(ctx context.Context, parent *SessionCmd, all *console.Globals, t *console.Terminal) error {
-	remote, err := parent.connect(all.Home)
+	remote, out, err := parent.open(all, t)
 	if err != nil {
 		return err
 	}
-	return eachSession(t, c.ID, func(id cellhold.SessionID) error {
-		_, err := remote.Hibernate(ctx, id)
-		return err
-	})
+	return eachOf(out, "session", c.ID, func(id cellhold.SessionID) (any, error) { return remote.Hibernate(ctx, id) })
 }
 
 type resumeCmd struct {
-	ID []cellhold.SessionID `arg:"" help:"Session ids."`
+	ID []cellhold.SessionID `arg:"" help:"Session ids." predictor:"session"`
 }
 
 // Run resumes all sessions that it can, and returns the errors of the others.
 func (c *resumeCmd) Run(ctx context.Context, parent *SessionCmd, all *console.Globals, t *console.Terminal) error {
-	remote, err := parent.connect(all.Home)
+	remote, out, err := parent.open(all, t)
 	if err != nil {
 		return err
 	}
-	return eachSession(t, c.ID, func(id cellhold.SessionID) error {
-		_, err := remote.Resume(ctx, id)
-		return err
-	})
-}
-
-// eachSession calls do for each session, prints the ids for which it succeeded, and returns the errors of the
-// others.
-func eachSession(t *console.Terminal, ids []cellhold.SessionID, do func(cellhold.SessionID) error) error {
-	var errs []error
-	for _, id := range ids {
-		if err := do(id); err != nil {
-			errs = append(errs, fmt.Errorf("session %s: %w", id, console.Message(err)))
-			continue
-		}
-		fmt.Fprintln(t.Out, id)
-	}
-	return errors.Join(errs...)
+	return eachOf(out, "session", c.ID, func(id cellhold.SessionID) (any, error) { return remote.Resume(ctx, id) })
 }
 
 type forkCmd struct {
-	ID    cellhold.SessionID `arg:"" help:"Session id."`
+	ID    cellhold.SessionID `arg:"" help:"Session id." predictor:"session"`
 	Count int                `help:"Number of forks." short:"n" default:"1"`
 	From  string             `help:"Checkpoint to start from. Default: the current state of the session." placeholder:"NAME"`
 }
 
 // Run forks a session.
 func (c *forkCmd) Run(ctx context.Context, parent *SessionCmd, all *console.Globals, t *console.Terminal) error {
-	remote, err := parent.connect(all.Home)
+	remote, out, err := parent.open(all, t)
 	if err != nil {
 		return err
 	}
@@ -81,56 +59,69 @@ func (c *forkCmd) Run(ctx context.Context, parent *SessionCmd, all *console.Glob
 	if err != nil {
 		return console.Message(err)
 	}
+	if out.JSON {
+		return out.Document(forks)
+	}
 	for _, f := range forks {
-		fmt.Fprintln(t.Out, f.ID)
+		if err := out.Result(f, string(f.ID)); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
 type checkpointCmd struct {
-	ID   cellhold.SessionID `arg:"" help:"Session id."`
+	ID   cellhold.SessionID `arg:"" help:"Session id." predictor:"session"`
 	Name string             `arg:"" optional:"" help:"Name of the checkpoint. Omit it to list checkpoints."`
 	Rm   bool               `help:"Delete the checkpoint."`
 }
 
 // Run saves, lists or deletes checkpoints.
 func (c *checkpointCmd) Run(ctx context.Context, parent *SessionCmd, all *console.Globals, t *console.Terminal) error {
-	remote, err := parent.connect(all.Home)
+	remote, out, err := parent.open(all, t)
 	if err != nil {
 		return err
 	}
 	switch {
 	case c.Rm && c.Name == "":
-		return errors.New("--rm needs the name of a checkpoint")
+		return console.Usage(errors.New("--rm needs the name of a checkpoint"))
 	case c.Rm:
-		return console.Message(remote.DeleteCheckpoint(ctx, c.ID, c.Name))
+		if err := remote.DeleteCheckpoint(ctx, c.ID, c.Name); err != nil {
+			return err
+		}
+		return out.Done(named{c.Name})
 	case c.Name != "":
-		_, err := remote.Checkpoint(ctx, c.ID, c.Name)
-		return console.Message(err)
+		made, err := remote.Checkpoint(ctx, c.ID, c.Name)
+		if err != nil {
+			return err
+		}
+		return out.Done(made)
 	}
 	list, err := remote.Checkpoints(ctx, c.ID)
 	if err != nil {
-		return console.Message(err)
+		return err
 	}
-	table := tabwriter.NewWriter(t.Out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(table, "NAME\tCREATED\tMIB\tEVENT")
+	var rows [][]string
 	for _, x := range list {
-		fmt.Fprintf(table, "%s\t%s\t%d\t%d\n", console.Printable(x.Name), x.Created.Local().Format(time.DateTime), x.Size>>20, x.Last)
+		rows = append(rows, []string{x.Name, console.Clock(x.Created), strconv.FormatInt(x.Size>>20, 10), strconv.FormatInt(x.Last, 10)})
 	}
-	return table.Flush()
+	return out.Table(list, "NAME CREATED MIB EVENT", rows)
 }
 
 type rollbackCmd struct {
-	ID   cellhold.SessionID `arg:"" help:"Session id."`
+	ID   cellhold.SessionID `arg:"" help:"Session id." predictor:"session"`
 	Name string             `arg:"" help:"Name of the checkpoint."`
 }
 
 // Run rolls a session back.
-func (c *rollbackCmd) Run(ctx context.Context, parent *SessionCmd, all *console.Globals, _ *console.Terminal) error {
-	remote, err := parent.connect(all.Home)
+func (c *rollbackCmd) Run(ctx context.Context, parent *SessionCmd, all *console.Globals, t *console.Terminal) error {
+	remote, out, err := parent.open(all, t)
 	if err != nil {
 		return err
 	}
-	_, err = remote.Rollback(ctx, c.ID, c.Name)
-	return console.Message(err)
+	s, err := remote.Rollback(ctx, c.ID, c.Name)
+	if err != nil {
+		return err
+	}
+	return out.Done(s)
 }

@@ -5,13 +5,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"text/tabwriter"
-	"time"
 )
 
 // TemplateCmd holds the commands for the templates of a server.
 type TemplateCmd struct {
-	serverFlags `embed:""`
+	printing `embed:""`
 
 	Ls templateLsCmd `cmd:"" help:"List the templates, the default first."`
 }
@@ -20,7 +18,7 @@ type templateLsCmd struct{}
 
 // Run lists templates.
 func (templateLsCmd) Run(ctx context.Context, parent *TemplateCmd, all *console.Globals, t *console.Terminal) error {
-	c, err := parent.connect(all.Home)
+	c, out, err := parent.open(all, t)
 	if err != nil {
 		return err
 	}
@@ -28,15 +26,14 @@ func (templateLsCmd) Run(ctx context.Context, parent *TemplateCmd, all *console.
 	if err != nil {
 		return err
 	}
-	table := tabwriter.NewWriter(t.Out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(table, "NAME\tIMAGE\tSTATE\tREADY\tBUILT\tSIZE\tPROBLEM")
+	var rows [][]string
 	for _, x := range templates {
-		built, on := "-", "-"
+		size := ""
 		if !x.Built.IsZero() {
-			built, on = x.Built.Local().Format(time.DateTime), console.Size(x.Size).Rounded()
+			size = console.Size(x.Size).Rounded()
 		}
 		// An older server does not report Wanted.
-		fmt.Fprintf(table, "%s\t%s\t%s\t%d/%d\t%s\t%s\t%s\n", x.Name, console.Printable(x.Image), x.State, x.Ready, cmp.Or(x.Wanted, x.Warm), built, on, cmp.Or(console.Printable(x.Problem), "-"))
+		rows = append(rows, []string{x.Name, x.Image, string(x.State), fmt.Sprintf("%d/%d", x.Ready, cmp.Or(x.Wanted, x.Warm)), console.Clock(x.Built), size, x.Problem})
 	}
-	return table.Flush()
+	return out.Table(templates, "NAME IMAGE STATE READY BUILT SIZE PROBLEM", rows)
 }

@@ -28,12 +28,12 @@ type Printer struct {
 func NewPrinter(t *console.Terminal, figures string) *Printer {
 	s := &Printer{out: plainWriter{t.Out}, err: plainWriter{t.Err}, figures: newFigures(figures)}
 	if console.IsTerminal(t.Out) {
-		s.out = &console.Screen{W: t.Out}
+		s.out = &console.Screen{W: t.Out, Mono: !t.Colours(t.Out)}
 	}
 	if console.IsTerminal(t.Err) {
-		s.err = &console.Screen{W: t.Err}
+		s.err = &console.Screen{W: t.Err, Mono: !t.Colours(t.Err)}
 	}
-	s.trace = &console.Screen{W: t.Err, Mono: !console.IsTerminal(t.Err)}
+	s.trace = &console.Screen{W: t.Err, Mono: !t.Colours(t.Err)}
 	return s
 }
 
