@@ -70,7 +70,7 @@ var imports = map[string]struct {
 	"internal/agent/process":            {". internal/agent/kernels internal/agent/command internal/guestapi internal/jupyter internal/jupyter/stream", "it starts the real processes of kernels and commands"},
 	"internal/agent/forward":            {"internal/guestapi", "it runs next to hostile code; less code is safer"},
 	"internal/egress":                   {". internal/guestapi", "it gets its connections as a function, and knows no sessions"},
-	"internal/server":                   {". client internal/attachment internal/command internal/history internal/mcp internal/notebook internal/oneshot internal/outputs internal/packages internal/registry internal/session internal/server/article internal/server/docs internal/server/download internal/server/exchange internal/server/guard internal/server/inside internal/server/runs internal/session/terms internal/server/e2b internal/server/e2b/access internal/server/envd internal/server/jupyter internal/server/ports", "it calls sessions; the session decides"},
+	"internal/server":                   {". client internal/attachment internal/command internal/history internal/mcp internal/notebook internal/oneshot internal/outputs internal/packages internal/registry internal/session internal/server/article internal/server/docs internal/server/download internal/server/exchange internal/server/guard internal/server/inside internal/server/introspection internal/server/runs internal/session/terms internal/server/e2b internal/server/e2b/access internal/server/envd internal/server/jupyter internal/server/ports", "it calls sessions; the session decides"},
 	"internal/server/article":           {". internal/packages internal/registry internal/session internal/notebook internal/outputs internal/server/docs internal/server/exchange internal/server/fastapi", "it is a second API for the same sessions"},
 	"internal/server/download":          {". internal/attachment", "it sends files, and knows no route"},
 	"internal/server/exchange":          {". internal/memory", "it has the code that all routes share, and knows no route"},
@@ -78,6 +78,7 @@ var imports = map[string]struct {
 	"internal/server/ports":             {". internal/session internal/server/e2b/access internal/server/exchange", "it gets its connections from a function, and trusts no program behind them"},
 	"internal/server/runs":              {". internal/oneshot internal/server/exchange", "it calls runs; package oneshot decides"},
 	"internal/server/inside":            {"client internal/server/exchange", "it calls routes as a client does, and knows none of them"},
+	"internal/server/introspection":     {". internal/server/exchange internal/session", "it asks kernels through a session"},
 	"internal/server/docs":              {"", "it renders an OpenAPI document"},
 	"internal/server/fastapi":           {"", "it imitates the errors of FastAPI"},
 	"internal/session":                  {". internal/attachment internal/command internal/egress internal/guest internal/guestapi internal/history internal/kernel internal/lazy internal/memory internal/mirror internal/notebook internal/packages internal/record internal/sandbox internal/session/displays internal/session/idle internal/session/notes internal/session/paths internal/session/refold internal/session/snapshots internal/session/states internal/session/terms internal/session/undo internal/wire", "it alone connects the record of a session with its sandbox"},
@@ -152,7 +153,7 @@ var foreign = map[string]string{
 	"github.com/google/go-containerregistry":   "internal/image",
 	"github.com/hashicorp/yamux":               "internal/link",
 	"golang.org/x/net/idna":                    "internal/egress", // a second parser could read a name differently
-	"github.com/danielgtaylor/huma/v2":         "internal/server internal/server/article internal/server/docs internal/server/jupyter internal/server/runs internal/server/ports",
+	"github.com/danielgtaylor/huma/v2":         "internal/server internal/server/article internal/server/docs internal/server/introspection internal/server/jupyter internal/server/runs internal/server/ports",
 	"github.com/alecthomas/kong":               "cmd/cellhold internal/cli/setup",
 	"github.com/modelcontextprotocol/go-sdk":   "bench/contender demo internal/mcp", // the benchmark and the demo are clients
 	"connectrpc.com/connect":                   "internal/server/envd",
