@@ -141,6 +141,9 @@ var imports = map[string]struct {
 	"internal/cli/console":     {".", "it writes to people, and knows no command"},
 	"internal/cli/remote":      {". client internal/cli/console internal/cli/kernelproxy", "its commands use a server only through the client"},
 	"internal/cli/kernelproxy": {". client internal/cli/console internal/guestapi internal/jupyter internal/jupyter/zmtp internal/server/jupyter/framing", "it passes messages on, through the client of a server"},
+	"internal/cli/output":      {". internal/cli/console internal/cli/picture", "it prints events, and knows no command"},
+	"internal/cli/picture":     {"", "it draws pictures, and knows no session"},
+	"internal/cli/repl":        {". client internal/cli/console internal/cli/output", "it runs on any server, through the client"},
 	"internal/cli/script":      {". client internal/cli/console internal/cli/remote", "it runs on any server, through the client"},
 	"internal/cli/setup":       {"*", "it builds a server from all its parts"},
 	"internal/cli/doctor":      {". internal/cli/console internal/cli/setup internal/image internal/sandbox internal/sandbox/embedded internal/session/snapshots internal/template", "it checks what a server would use"},
@@ -164,7 +167,8 @@ var foreign = map[string]string{
 	"gopkg.in/yaml.v3":                         "cmd/cellhold internal/cli/setup",
 	"github.com/BurntSushi/toml":               "internal/cli/setup",
 	"golang.org/x/net":                         "internal/egress internal/packages/index internal/notebook/export", // idna for host names; html for the pages of package indexes, and in a test of export
-	"golang.org/x/term":                        "internal/cli/console internal/cli/remote",
+	"golang.org/x/term":                        "internal/cli/console internal/cli/picture internal/cli/remote internal/cli/repl",
+	"github.com/reeflective/readline":          "internal/cli/repl",
 	"github.com/opencontainers/runtime-spec":   "internal/sandbox/embedded internal/sandbox/embedded/runsc",
 	"github.com/google/subcommands":            "internal/sandbox/embedded/runsc", // the interface of gVisor's commands
 	"github.com/santhosh-tekuri/jsonschema/v6": "internal/notebook",               // tests only

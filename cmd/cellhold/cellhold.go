@@ -32,6 +32,7 @@ type cli struct {
 
 	Serve    serveCmd           `cmd:"" help:"Start the server."`
 	Run      runCmd             `cmd:"" help:"Run a script or notebook in its own sandbox."`
+	REPL     replCmd            `cmd:"" name:"repl" help:"Run code interactively in a session."`
 	MCP      mcpCmd             `cmd:"" name:"mcp" help:"Give AI agents sessions as tools, over stdio."`
 	Install  remote.InstallCmd  `cmd:"" help:"Install packages in a session."`
 	Exec     remote.ExecCmd     `cmd:"" help:"Run a command in a session, with input, signals and exit status."`

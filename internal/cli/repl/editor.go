@@ -1,0 +1,146 @@
+package repl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"cellhold"
+	"cellhold/internal/cli/console"
+
+	"github.com/reeflective/readline"
+)
+
+// editing reports whether a line editor can work: input and output are terminals that can move the cursor.
+func editing(t *console.Terminal) bool {
+	// The library uses the standard streams of the process.
+	return t.In == os.Stdin && console.InputTerminal(t.In) != nil && console.IsTerminal(t.Out) && t.Getenv("TERM") != "dumb" && t.Getenv("TERM") != ""
+}
+
+// editor reads code with a line editor: several lines, history and completion.
+type editor struct {
+	r      *REPL
+	shell  *readline.Shell
+	ctx    context.Context // of the present call of code
+	prompt string
+}
+
+func newEditor(r *REPL, h *history) *editor {
+	e := &editor{r: r, shell: readline.NewShell()}
+	e.shell.Prompt.Primary(func() string { return r.Printer.Styled("32", e.prompt) })
+	e.shell.Prompt.Secondary(func() string {
+		return r.Printer.Styled("32", strings.Repeat(" ", max(len(e.prompt)-len("...: "), 0))+"...: ")
+	})
+	e.shell.History.Delete()
+	e.shell.History.Add("cellhold", h)
+	e.shell.AcceptMultiline = e.accept
+	e.shell.Completer = e.complete
+	_ = e.shell.Config.Set("history-autosuggest", false)
+	return e
+}
+
+func (e *editor) code(ctx context.Context, prompt string) (string, error) {
+	e.ctx, e.prompt = ctx, prompt
+	code, err := e.shell.Readline()
+	if errors.Is(err, readline.ErrInterrupt) {
+		return "", errInterrupted
+	}
+	return code, err
+}
+
+// accept reports whether code is complete, so that Enter runs it. Otherwise the next line begins with the indent that the
+// kernel asks for.
+func (e *editor) accept(line []rune) bool {
+	code := string(line)
+	if strings.TrimSpace(code) == "" {
+		return true
+	}
+	if _, _, ok := magic(code); ok {
+		return true
+	}
+	if _, _, ok := question(code); ok {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(e.ctx, questionTime)
+	defer cancel()
+	c, err := e.r.Client.IsComplete(ctx, e.r.Session, e.r.Kernel, code)
+	if err != nil || c.Status == cellhold.CodeUnknown {
+		return looksComplete(code)
+	}
+	if c.Status == cellhold.CodeIncomplete {
+		e.shell.Keys.Feed(false, []rune(c.Indent)...)
+		return false
+	}
+	return true
+}
+
+// looksComplete decides about code if the kernel does not: because it runs a cell, or because the session is hibernated.
+// An indented block ends with an empty line.
+func looksComplete(code string) bool {
+	lines := strings.Split(strings.TrimRight(code, " \t"), "\n")
+	last := lines[len(lines)-1]
+	if strings.HasSuffix(last, ":") || strings.HasSuffix(last, "\\") {
+		return false
+	}
+	return last == "" || !strings.HasPrefix(last, " ") && !strings.HasPrefix(last, "\t")
+}
+
+// complete returns the completions at the cursor.
+func (e *editor) complete(line []rune, cursor int) readline.Completions {
+	before := string(line[:cursor])
+	at := before[strings.LastIndexByte(before, '\n')+1:]
+	if strings.TrimSpace(at) == "" {
+		return readline.CompleteValues("    ").NoSpace() // Tab indents
+	}
+	if strings.HasPrefix(before, "%") && !strings.ContainsAny(before, " \n") {
+		return completeMagic(before)
+	}
+	ctx, cancel := context.WithTimeout(e.ctx, questionTime)
+	defer cancel()
+	c, err := e.r.Client.Complete(ctx, e.r.Session, e.r.Kernel, string(line), cursor)
+	if err != nil {
+		return readline.CompleteMessage("%s", console.Printable(console.Message(err).Error()))
+	}
+	if c.Start > cursor || c.End < cursor {
+		return readline.Completions{}
+	}
+	var values []readline.Completion
+	for _, m := range c.Matches {
+		// A name with control characters would change the screen.
+		if text := console.Printable(m.Text); text == m.Text {
+			values = append(values, readline.Completion{Value: text, Display: text, Description: console.Printable(m.Type)})
+		}
+	}
+	list := readline.CompleteRaw(values).NoSpace()
+	list.PREFIX = string(line[c.Start:cursor])
+	return list
+}
+
+func completeMagic(before string) readline.Completions {
+	var values []readline.Completion
+	for _, name := range magicNames() {
+		if strings.HasPrefix(name, before) {
+			values = append(values, readline.Completion{Value: name, Display: name, Description: magics[name].help})
+		}
+	}
+	list := readline.CompleteRaw(values)
+	list.PREFIX = before
+	return list
+}
+
+// describe prints the description of an object.
+func (r *REPL) describe(ctx context.Context, name string, detail int) error {
+	ctx, cancel := context.WithTimeout(ctx, questionTime)
+	defer cancel()
+	i, err := r.Client.Inspect(ctx, r.Session, r.Kernel, name, len([]rune(name)), detail)
+	if err != nil {
+		return err
+	}
+	text, ok := textOf(i.Data["text/plain"])
+	if !i.Found || !ok {
+		return fmt.Errorf("object %s not found", name)
+	}
+	return r.Printer.Text(text)
+}
