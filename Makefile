@@ -90,7 +90,7 @@ polyglot: image
 	@$(BIN) --home $(STATE) image build polyglot
 
 needs-test:
-	@tools/packages gcc=gcc,libc6-dev python3=python3 curl=curl chromium=chromium
+	@tools/packages gcc=gcc,libc6-dev python3=python3 curl=curl chromium=chromium tmux=tmux
 
 $(VENV)/.done: test/requirements.txt
 $(BENCHVENV)/.done: bench/requirements.txt

@@ -8,6 +8,7 @@ import (
 	"cellhold/internal/cli/doctor"
 	"cellhold/internal/cli/remote"
 	"cellhold/internal/cli/setup"
+	"cellhold/internal/cli/watch"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,9 @@ type cli struct {
 	Serve    serveCmd           `cmd:"" help:"Start the server."`
 	Run      runCmd             `cmd:"" help:"Run a script or notebook in its own sandbox."`
 	REPL     replCmd            `cmd:"" name:"repl" help:"Run code interactively in a session."`
+	Attach   watch.AttachCmd    `cmd:"" help:"Watch the cells of a session as they happen."`
+	Logs     watch.LogsCmd      `cmd:"" help:"Print the code and the output of a session's cells."`
+	Top      watch.TopCmd       `cmd:"" help:"Show your sessions, refreshed."`
 	MCP      mcpCmd             `cmd:"" name:"mcp" help:"Give AI agents sessions as tools, over stdio."`
 	Install  remote.InstallCmd  `cmd:"" help:"Install packages in a session."`
 	Exec     remote.ExecCmd     `cmd:"" help:"Run a command in a session, with input, signals and exit status."`

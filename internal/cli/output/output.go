@@ -239,3 +239,22 @@ func (p *Printer) write(text string) error {
 	_, err := io.WriteString(p.Out.W, text)
 	return err
 }
+
+// Shows reports whether Event prints events of a type.
+func Shows(t cellhold.EventType) bool {
+	switch t {
+	case cellhold.EventStream, cellhold.EventDisplayData, cellhold.EventUpdateDisplayData, cellhold.EventExecuteResult, cellhold.EventError, cellhold.EventOutputDropped:
+		return true
+	}
+	return false
+}
+
+// Heading prints a title of our own, and code of a caller.
+func (p *Printer) Heading(title, code string) error {
+	if err := p.write(p.Styled("32", console.Printable(title)) + "\n"); err != nil {
+		return err
+	}
+	var clean strings.Builder
+	_, _ = (&console.Screen{W: &clean, Mono: true}).WriteString(strings.TrimRight(code, "\n")) // a strings.Builder does not fail
+	return p.write("  " + strings.ReplaceAll(clean.String(), "\n", "\n  ") + "\n")
+}

@@ -140,16 +140,27 @@ func (x *execution) ask(ctx context.Context, e cellhold.Event) error {
 	x.mu.Lock()
 	x.stop = stop
 	x.mu.Unlock()
-	answer, err := Ask(asking, x.r.Printer, x.r.lines, c)
+	text, err := x.answer(asking, c)
 	x.mu.Lock()
 	x.stop = nil
 	x.mu.Unlock()
 	if err != nil {
 		return nil // a signal ended the question, and the cell gets the signal; at the end of the input, its timeout ends it
 	}
-	err = x.r.Client.Answer(ctx, x.r.Session, x.cell.ID, e.Seq, answer)
+	err = x.r.Client.Answer(ctx, x.r.Session, x.cell.ID, e.Seq, text)
 	if cellhold.KindOf(err) == cellhold.Conflict {
 		return x.r.Printer.Note("the answer came too late")
 	}
 	return err
+}
+
+func (x *execution) answer(ctx context.Context, c cellhold.InputRequestContent) (string, error) {
+	if _, err := x.r.Printer.Out.WriteString(c.Prompt); err != nil {
+		return "", err
+	}
+	text, err := x.r.lines.Read(ctx, c.Password)
+	if err == nil && c.Password {
+		_, err = x.r.Printer.Out.WriteString("\n") // the terminal did not show Enter
+	}
+	return text, err
 }

@@ -37,7 +37,18 @@ func newEditor(r *REPL, h *history) *editor {
 	e.shell.History.Add("cellhold", h)
 	e.shell.AcceptMultiline = e.accept
 	e.shell.Completer = e.complete
-	_ = e.shell.Config.Set("history-autosuggest", false)
+	e.shell.PasteTransformer = func(text string) string { // terminals send Enter for the ends of lines
+		return strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\r", "\n")
+	}
+	settings := map[string]bool{
+		"enable-bracketed-paste": true, // otherwise each line of pasted code would run alone
+		// The library drops keys that arrive together with the terminal's answer to this question. Without an answer, it
+		// waits without end. All our output ends with a line break, so the position is known.
+		"cursor-position-probe": false,
+	}
+	for name, on := range settings {
+		_ = e.shell.Config.Set(name, on) // fails only for values of another type
+	}
 	return e
 }
 
@@ -92,7 +103,7 @@ func (e *editor) complete(line []rune, cursor int) readline.Completions {
 	before := string(line[:cursor])
 	at := before[strings.LastIndexByte(before, '\n')+1:]
 	if strings.TrimSpace(at) == "" {
-		return readline.CompleteValues("    ").NoSpace() // Tab indents
+		return readline.CompleteValues("    ") // Tab indents
 	}
 	if strings.HasPrefix(before, "%") && !strings.ContainsAny(before, " \n") {
 		return completeMagic(before)
@@ -113,7 +124,7 @@ func (e *editor) complete(line []rune, cursor int) readline.Completions {
 			values = append(values, readline.Completion{Value: text, Display: text, Description: console.Printable(m.Type)})
 		}
 	}
-	list := readline.CompleteRaw(values).NoSpace()
+	list := readline.CompleteRaw(values)
 	list.PREFIX = string(line[c.Start:cursor])
 	return list
 }

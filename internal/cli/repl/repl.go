@@ -17,6 +17,7 @@ import (
 
 	"cellhold"
 	"cellhold/client"
+	"cellhold/internal/cli/answer"
 	"cellhold/internal/cli/console"
 	"cellhold/internal/cli/output"
 )
@@ -36,7 +37,7 @@ type REPL struct {
 	language string
 	count    int // number of the next prompt
 	input    reader
-	lines    *lines
+	lines    *answer.Lines
 }
 
 // reader reads code and answers. It has two implementations: a line editor, and plain lines.
@@ -65,7 +66,7 @@ func (r *REPL) Run(ctx context.Context) error {
 	if err := r.enter(s); err != nil {
 		return err
 	}
-	r.lines = newLines(r.Terminal.In)
+	r.lines = answer.NewLines(r.Terminal.In)
 	history := openHistory(r.Terminal.Getenv)
 	defer history.close()
 	if editing(r.Terminal) {
