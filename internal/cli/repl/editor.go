@@ -11,6 +11,7 @@ import (
 	"cellhold/internal/cli/console"
 
 	"github.com/reeflective/readline"
+	"golang.org/x/term"
 )
 
 // editing reports whether a line editor can work: input and output are terminals that can move the cursor.
@@ -25,11 +26,15 @@ type editor struct {
 	shell  *readline.Shell
 	ctx    context.Context // of the present call of code
 	prompt string
+	at     int // row of the cursor in the code when reserve was called last
 }
 
 func newEditor(r *REPL, h *history) *editor {
 	e := &editor{r: r, shell: readline.NewShell()}
-	e.shell.Prompt.Primary(func() string { return r.Printer.Styled("32", e.prompt) })
+	e.shell.Prompt.Primary(func() string { // the library calls it before each update of the screen
+		e.reserve()
+		return r.Printer.Styled("32", e.prompt)
+	})
 	e.shell.Prompt.Secondary(func() string {
 		return r.Printer.Styled("32", strings.Repeat(" ", max(len(e.prompt)-len("...: "), 0))+"...: ")
 	})
@@ -43,7 +48,7 @@ func newEditor(r *REPL, h *history) *editor {
 	settings := map[string]bool{
 		"enable-bracketed-paste": true, // otherwise each line of pasted code would run alone
 		// The library drops keys that arrive together with the terminal's answer to this question. Without an answer, it
-		// waits without end. All our output ends with a line break, so the position is known.
+		// waits without end. All our output ends with a line break, and reserve makes space, so the position is not needed.
 		"cursor-position-probe": false,
 	}
 	for name, on := range settings {
@@ -53,7 +58,9 @@ func newEditor(r *REPL, h *history) *editor {
 }
 
 func (e *editor) code(ctx context.Context, prompt string) (string, error) {
-	e.ctx, e.prompt = ctx, prompt
+	e.ctx, e.prompt, e.at = ctx, prompt, 0
+	e.shell.Line().Set()
+	e.shell.Cursor().Set(0)
 	code, err := e.shell.Readline()
 	if errors.Is(err, readline.ErrInterrupt) {
 		return "", errInterrupted
@@ -154,4 +161,42 @@ func (r *REPL) describe(ctx context.Context, name string, detail int) error {
 		return fmt.Errorf("object %s not found", name)
 	}
 	return r.Printer.Text(text)
+}
+
+// reserve scrolls the terminal if the code, and one row below it, would not fit on the screen. The library moves the cursor
+// below the code and back, which fails on the last row. The cursor is at the same character afterwards.
+func (e *editor) reserve() {
+	width, height, err := term.GetSize(int(os.Stdout.Fd()))
+	if err != nil || width <= 0 || height <= 1 {
+		return
+	}
+	rows, at := e.rows(width)
+	below := min(max(rows-e.at, 0)+1, height-1)
+	e.at = at
+	_, _ = fmt.Fprintf(os.Stdout, "%s\x1b[%dA", strings.Repeat("\n", below), below) // the library reports a closed terminal
+}
+
+// rows returns the number of screen rows of the code, minus 1, and the row of the cursor. A wide character counts as two
+// columns. Too many rows do no harm.
+func (e *editor) rows(width int) (last, at int) {
+	column := len(e.prompt)
+	for i, r := range *e.shell.Line() {
+		if i == e.shell.Cursor().Pos() {
+			at = last
+		}
+		switch {
+		case r == '\n':
+			last, column = last+1, len(e.prompt)
+			continue
+		case r >= 0x1100:
+			column++
+		}
+		if column++; column >= width {
+			last, column = last+1, 0
+		}
+	}
+	if e.shell.Cursor().Pos() >= e.shell.Line().Len() {
+		at = last
+	}
+	return last, at
 }
