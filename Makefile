@@ -104,7 +104,7 @@ polyglot: image
 	@$(BIN) --home $(STATE) image build polyglot
 
 needs-test:
-	@tools/packages gcc=gcc,libc6-dev python3=python3 curl=curl chromium=chromium dockerd=docker.io busybox=busybox-static zsh=zsh fish=fish
+	@tools/packages gcc=gcc,libc6-dev python3=python3 curl=curl chromium=chromium dockerd=docker.io busybox=busybox-static zsh=zsh fish=fish tmux=tmux
 	@command -v docker >/dev/null || tools/packages docker=docker-cli
 
 $(VENV)/.done: test/requirements.txt

@@ -70,7 +70,7 @@ var imports = map[string]struct {
 	"internal/agent/process":            {". internal/agent/kernels internal/agent/command internal/guestapi internal/jupyter internal/jupyter/stream", "it starts the real processes of kernels and commands"},
 	"internal/agent/forward":            {"internal/guestapi", "it runs next to hostile code; less code is safer"},
 	"internal/egress":                   {". internal/guestapi", "it gets its connections as a function, and knows no sessions"},
-	"internal/server":                   {". client internal/attachment internal/command internal/history internal/mcp internal/notebook internal/oneshot internal/outputs internal/packages internal/registry internal/session internal/server/article internal/server/docs internal/server/download internal/server/exchange internal/server/guard internal/server/inside internal/server/runs internal/session/terms internal/server/e2b internal/server/e2b/access internal/server/envd internal/server/jupyter internal/server/ports", "it calls sessions; the session decides"},
+	"internal/server":                   {". client internal/attachment internal/command internal/history internal/mcp internal/notebook internal/oneshot internal/outputs internal/packages internal/registry internal/session internal/server/article internal/server/docs internal/server/download internal/server/exchange internal/server/guard internal/server/inside internal/server/introspection internal/server/runs internal/session/terms internal/server/e2b internal/server/e2b/access internal/server/envd internal/server/jupyter internal/server/ports", "it calls sessions; the session decides"},
 	"internal/server/article":           {". internal/packages internal/registry internal/session internal/notebook internal/outputs internal/server/docs internal/server/exchange internal/server/fastapi", "it is a second API for the same sessions"},
 	"internal/server/download":          {". internal/attachment", "it sends files, and knows no route"},
 	"internal/server/exchange":          {". internal/memory", "it has the code that all routes share, and knows no route"},
@@ -78,6 +78,7 @@ var imports = map[string]struct {
 	"internal/server/ports":             {". internal/session internal/server/e2b/access internal/server/exchange", "it gets its connections from a function, and trusts no program behind them"},
 	"internal/server/runs":              {". internal/oneshot internal/server/exchange", "it calls runs; package oneshot decides"},
 	"internal/server/inside":            {"client internal/server/exchange", "it calls routes as a client does, and knows none of them"},
+	"internal/server/introspection":     {". internal/server/exchange internal/session", "it asks kernels through a session"},
 	"internal/server/docs":              {"", "it renders an OpenAPI document"},
 	"internal/server/fastapi":           {"", "it imitates the errors of FastAPI"},
 	"internal/session":                  {". internal/attachment internal/command internal/egress internal/guest internal/guestapi internal/history internal/kernel internal/lazy internal/memory internal/mirror internal/notebook internal/packages internal/record internal/sandbox internal/session/displays internal/session/idle internal/session/notes internal/session/paths internal/session/refold internal/session/snapshots internal/session/states internal/session/terms internal/session/undo internal/wire", "it alone connects the record of a session with its sandbox"},
@@ -141,6 +142,11 @@ var imports = map[string]struct {
 	"internal/cli/console":     {".", "it writes to people, and knows no command"},
 	"internal/cli/remote":      {". client internal/cli/console internal/cli/kernelproxy", "its commands use a server only through the client"},
 	"internal/cli/kernelproxy": {". client internal/cli/console internal/guestapi internal/jupyter internal/jupyter/zmtp internal/server/jupyter/framing", "it passes messages on, through the client of a server"},
+	"internal/cli/output":      {". internal/cli/console internal/cli/picture", "it prints events, and knows no command"},
+	"internal/cli/picture":     {"", "it draws pictures, and knows no session"},
+	"internal/cli/answer":      {".", "it reads lines, and knows no session"},
+	"internal/cli/repl":        {". client internal/cli/answer internal/cli/console internal/cli/output", "it runs on any server, through the client"},
+	"internal/cli/watch":       {". client internal/cli/answer internal/cli/console internal/cli/output internal/cli/remote", "its commands use a server only through the client"},
 	"internal/cli/script":      {". client internal/cli/console internal/cli/remote", "it runs on any server, through the client"},
 	"internal/cli/setup":       {"*", "it builds a server from all its parts"},
 	"internal/cli/container":   {"internal/sandbox/embedded/cgroup", "it runs before anything is opened"},
@@ -155,7 +161,7 @@ var foreign = map[string]string{
 	"github.com/google/go-containerregistry":   "internal/image",
 	"github.com/hashicorp/yamux":               "internal/link",
 	"golang.org/x/net/idna":                    "internal/egress", // a second parser could read a name differently
-	"github.com/danielgtaylor/huma/v2":         "internal/server internal/server/article internal/server/docs internal/server/jupyter internal/server/runs internal/server/ports",
+	"github.com/danielgtaylor/huma/v2":         "internal/server internal/server/article internal/server/docs internal/server/introspection internal/server/jupyter internal/server/runs internal/server/ports",
 	"github.com/alecthomas/kong":               "cmd/cellhold internal/cli/setup",
 	"github.com/willabides/kongplete":          "cmd/cellhold",
 	"github.com/posener/complete":              "cmd/cellhold", // the predictors of kongplete have its types
@@ -170,7 +176,8 @@ var foreign = map[string]string{
 	"gopkg.in/yaml.v3":                         "cmd/cellhold internal/cli/setup",
 	"github.com/BurntSushi/toml":               "internal/cli/setup",
 	"golang.org/x/net":                         "internal/egress internal/packages/index internal/notebook/export", // idna for host names; html for the pages of package indexes, and in a test of export
-	"golang.org/x/term":                        "internal/cli/console internal/cli/remote",
+	"golang.org/x/term":                        "internal/cli/console internal/cli/picture internal/cli/remote internal/cli/repl",
+	"github.com/reeflective/readline":          "internal/cli/repl",
 	"github.com/opencontainers/runtime-spec":   "internal/sandbox/embedded internal/sandbox/embedded/runsc",
 	"github.com/google/subcommands":            "internal/sandbox/embedded/runsc", // the interface of gVisor's commands
 	"github.com/santhosh-tekuri/jsonschema/v6": "internal/notebook",               // tests only

@@ -8,6 +8,7 @@ import (
 	"cellhold/internal/cli/doctor"
 	"cellhold/internal/cli/remote"
 	"cellhold/internal/cli/setup"
+	"cellhold/internal/cli/watch"
 	"cmp"
 	"context"
 	"errors"
@@ -33,6 +34,10 @@ type cli struct {
 
 	Serve    serveCmd           `cmd:"" help:"Start the server."`
 	Run      runCmd             `cmd:"" help:"Run a script or notebook in its own sandbox."`
+	REPL     replCmd            `cmd:"" name:"repl" help:"Run code interactively in a session."`
+	Attach   watch.AttachCmd    `cmd:"" help:"Watch the cells of a session as they happen."`
+	Logs     watch.LogsCmd      `cmd:"" help:"Print the code and the output of a session's cells."`
+	Top      watch.TopCmd       `cmd:"" help:"Show your sessions, refreshed."`
 	MCP      mcpCmd             `cmd:"" name:"mcp" help:"Serve tools for AI agents over stdio (MCP)."`
 	Session  remote.SessionCmd  `cmd:"" help:"Create, list, end, connect to, hibernate, fork and restore sessions."`
 	Submit   remote.SubmitCmd   `cmd:"" help:"Run a cell in a session, and print its output."`

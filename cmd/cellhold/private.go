@@ -24,7 +24,7 @@ import (
 const defaultOutput console.Size = 256 << 20
 
 // remoteSettings are the flags of run and mcp that can be combined with --url.
-var remoteSettings = strings.Fields("config home log-level url token timeout allow-host with image memory cpu processes disk tmp output files template session")
+var remoteSettings = strings.Fields("config home log-level url token timeout allow-host with image memory cpu processes disk tmp output files template session kernel keep graphics figures")
 
 // forServer adapts the settings to the server of --url. Limits and the image are sent only if they were given;
 // otherwise the server's defaults apply. It refuses flags that only a private server can use: the code would

@@ -122,7 +122,7 @@ func describeOutput(s *huma.Schema) {
 // isRequest reports whether a schema is a request's body or a part of one. Unknown members of a request are
 // refused.
 func isRequest(name string) bool {
-	return name == "CreateSession" || name == "StartCommand" || name == "SendSignal" || name == "SubmitCell" || name == "InstallPackages" || name == "Limits" || name == "Egress" || name == "Secret" || name == "RunRequest" || name == "RunFile" || name == "RunTest" || name == "StartRuns"
+	return name == "CreateSession" || name == "StartCommand" || name == "SendSignal" || name == "SubmitCell" || name == "CompleteCode" || name == "InspectCode" || name == "CheckCode" || name == "InstallPackages" || name == "Limits" || name == "Egress" || name == "Secret" || name == "RunRequest" || name == "RunFile" || name == "RunTest" || name == "StartRuns"
 }
 
 // requestExample gives a request an example that every server accepts. An example made of all members'

@@ -6,6 +6,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/server/exchange"
+	"cellhold/internal/server/introspection"
 	"cellhold/internal/server/ports"
 	"cellhold/internal/server/runs"
 
@@ -35,6 +36,7 @@ func (s *Server) newAPI(m *table) huma.API {
 	s.snapshotRoutes(api)
 	s.cellRoutes(api)
 	s.actRoutes(api)
+	introspection.Register(api, introspection.Options{Find: s.session, Logger: s.log, Tag: tagCells, Prepare: prepare})
 	s.textRoutes(api)
 	s.notebookRoutes(api)
 	s.commandRoutes(api)

@@ -24,6 +24,7 @@ async def tour(server: dict[str, str], folder: Path) -> None:
             await ports(s)
             await penguins(s)
             await kernels(s)
+            await introspection(s)
             await notebook(s, client, folder)
             await snapshots(s)
             await ends(s, client)
@@ -210,10 +211,22 @@ async def kernels(s: AsyncSession) -> None:
     assert "bash" in [spec.name for spec in await s.kernels.specs()]
     bash = await s.kernels.start("bash")
     assert (await bash.run("x=1; echo $x")).text == "1\n"
+    assert [entry.code for entry in await bash.history()] == ["x=1; echo $x"]
     await bash.restart()
     assert (await bash.run("echo [$x]")).text == "[]\n"
     assert [kernel.id for kernel in await s.kernels.list()] == ["python3", "bash"]
     await bash.delete()
+
+
+async def introspection(s: AsyncSession) -> None:
+    await s.run("import math")
+    found = await s.complete("x = math.fact", 13)
+    assert [(match.text, found.start, found.end) for match in found.matches] == [("math.factorial", 4, 13)]
+    described = await s.inspect("math.factorial")
+    assert described.found and "Find n!" in described.data["text/plain"]
+    assert (await s.is_complete("for i in [1]:")).status == "incomplete"
+    assert (await s.kernels.list())[0].id == "python3"
+    assert (await s.history(limit=1))[0].code == "import math"
 
 
 async def notebook(s: AsyncSession, client: AsyncClient, folder: Path) -> None:

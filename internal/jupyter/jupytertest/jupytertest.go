@@ -317,13 +317,21 @@ func (k *Kernel) serveRequest(r request) {
 	k.status("idle", r.Message)
 }
 
-// echo answers a request of any other type with the content of the request. It publishes a message of a comm
-// again, with its metadata and its buffers.
+// echo answers a request of any other type with the content of the request. If the request has code that begins with
+// "reply ", the rest of the code is the content of the answer. echo publishes a message of a comm again, with its
+// metadata and its buffers.
 func (k *Kernel) echo(r request) {
 	name, isRequest := strings.CutSuffix(r.Header.MsgType, "_request")
 	switch {
 	case isRequest:
-		k.send(r.from, nil, name+"_reply", r.Message, jupyter.Message{Content: r.Content})
+		var q struct{ Code string }
+		content := r.Content
+		if json.Unmarshal(r.Content, &q) == nil {
+			if rest, ok := strings.CutPrefix(q.Code, "reply "); ok {
+				content = json.RawMessage(rest)
+			}
+		}
+		k.send(r.from, nil, name+"_reply", r.Message, jupyter.Message{Content: content})
 	case strings.HasPrefix(name, "comm_"):
 		k.publish(name, r.Message, jupyter.Message{Metadata: r.Metadata, Content: r.Content, Buffers: r.Buffers})
 	}

@@ -37,6 +37,7 @@ READ_COMMAND_EVENTS = Operation("read-command-events", "GET", "/v1/sessions/{id}
 RESIZE_COMMAND = Operation("resize-command", "POST", "/v1/sessions/{id}/commands/{command}/resize")
 SIGNAL_COMMAND = Operation("signal-command", "POST", "/v1/sessions/{id}/commands/{command}/signal")
 WRITE_COMMAND_INPUT = Operation("write-command-input", "POST", "/v1/sessions/{id}/commands/{command}/stdin")
+COMPLETE = Operation("complete", "POST", "/v1/sessions/{id}/complete")
 SET_DEADLINE = Operation("set-deadline", "PUT", "/v1/sessions/{id}/deadline")
 LIST_EGRESS = Operation("list-egress", "GET", "/v1/sessions/{id}/egress")
 READ_EVENTS = Operation("read-events", "GET", "/v1/sessions/{id}/events")
@@ -53,7 +54,10 @@ STAT_FILE = Operation("stat-file", "GET", "/v1/sessions/{id}/files/stat")
 WATCH_DIRECTORY = Operation("watch-directory", "GET", "/v1/sessions/{id}/files/watch")
 FORK = Operation("fork", "POST", "/v1/sessions/{id}/fork")
 HIBERNATE = Operation("hibernate", "POST", "/v1/sessions/{id}/hibernate")
+GET_HISTORY = Operation("get-history", "GET", "/v1/sessions/{id}/history")
+INSPECT = Operation("inspect", "POST", "/v1/sessions/{id}/inspect")
 INTERRUPT = Operation("interrupt", "POST", "/v1/sessions/{id}/interrupt")
+IS_COMPLETE = Operation("is-complete", "POST", "/v1/sessions/{id}/is-complete")
 LIST_KERNELS = Operation("list-kernels", "GET", "/v1/sessions/{id}/kernels")
 ADD_KERNEL = Operation("add-kernel", "POST", "/v1/sessions/{id}/kernels")
 DELETE_KERNEL = Operation("delete-kernel", "DELETE", "/v1/sessions/{id}/kernels/{kernel}")
@@ -79,6 +83,7 @@ ALL = (
     ADD_KERNEL,
     ANSWER_INPUT,
     CANCEL_CELL,
+    COMPLETE,
     CREATE_SESSION,
     DELETE_CHECKPOINT,
     DELETE_KERNEL,
@@ -91,14 +96,17 @@ ALL = (
     GET_CELL_TEXT,
     GET_COMMAND,
     GET_FILE,
+    GET_HISTORY,
     GET_NOTEBOOK,
     GET_PORTS,
     GET_SESSION,
     HEALTH,
     HIBERNATE,
     IMPORT_NOTEBOOK,
+    INSPECT,
     INSTALL_PACKAGES,
     INTERRUPT,
+    IS_COMPLETE,
     LIST_CELLS,
     LIST_CHECKPOINTS,
     LIST_COMMANDS,

@@ -58,6 +58,18 @@ class CellFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckCode:
+    code: str
+    """
+    Code to check, at most 4 MiB. It does not run.
+    """
+    kernel: str | None = None
+    """
+    Kernel to ask. Absent means the session's first kernel.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     created: datetime
     """
@@ -106,6 +118,46 @@ class CommandOutput:
     tail: str | None = None
     """
     The end of the output, if bytes are omitted.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompleteCode:
+    code: str
+    """
+    Code to complete, at most 4 MiB.
+    """
+    cursor: int | None = None
+    """
+    Position of the cursor in the code, in Unicode characters. Absent means the end.
+    """
+    kernel: str | None = None
+    """
+    Kernel to ask. Absent means the session's first kernel.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completeness:
+    status: Literal["complete", "incomplete", "invalid", "unknown"]
+    """
+    complete: the code can run. incomplete: it needs more lines. invalid: it can never run. unknown: the kernel cannot tell.
+    """
+    indent: str | None = None
+    """
+    Spaces and tabs for the beginning of the next line, if the code is incomplete.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompletionMatch:
+    text: str
+    """
+    Text that replaces the code from start to end.
+    """
+    type: str | None = None
+    """
+    Kind of the named object, such as function, module or instance, if the kernel tells it.
     """
 
 
@@ -310,6 +362,38 @@ class Health:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HistoryEntry:
+    cell: str
+    """
+    Cell that ran the code.
+    """
+    code: str
+    """
+    Submitted source code.
+    """
+    kernel: str
+    """
+    Kernel of the cell.
+    """
+    submitted: datetime
+    """
+    Time at which the server accepted the cell.
+    """
+    execution_count: int | None = None
+    """
+    Number in the kernel's prompt. Absent if the cell did not run.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryList:
+    history: list[HistoryEntry]
+    """
+    Code of the newest cells, the oldest of them first, at most 4 MiB.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImportedNotebook:
     cells: list[str]
     """
@@ -338,6 +422,42 @@ class InputTaken:
     offset: int
     """
     Number of input bytes that the server accepted since the command started.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectCode:
+    code: str
+    """
+    Code that names the object, at most 4 MiB.
+    """
+    cursor: int | None = None
+    """
+    Position in the code of the object's name, in Unicode characters. Absent means the end.
+    """
+    detail: int | None = None
+    """
+    1 adds the source code of the object, if the kernel has it.
+    """
+    kernel: str | None = None
+    """
+    Kernel to ask. Absent means the session's first kernel.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    data: dict[str, Any]
+    """
+    Description of the object by MIME type: text/plain, and text/html from some kernels. Texts of Python have colours of terminals.
+    """
+    found: bool
+    """
+    True if the kernel knows an object at the position.
+    """
+    truncated: bool | None = None
+    """
+    True if a text was cut, or if a text was left out.
     """
 
 
@@ -1364,6 +1484,26 @@ class CommandList:
     commands: list[Command]
     """
     Commands of the session, oldest first.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion:
+    end: int
+    """
+    Position in the code where the replaced part ends, in Unicode characters.
+    """
+    matches: list[CompletionMatch]
+    """
+    Texts that can replace the code from start to end, at most 1000. The kernel is not trusted: a text can have control characters.
+    """
+    start: int
+    """
+    Position in the code where the replaced part begins, in Unicode characters.
+    """
+    truncated: bool | None = None
+    """
+    True if matches were left out, because there are too many or they are too long.
     """
 
 

@@ -38,6 +38,22 @@ class AsyncKernel:
         """Returns the events of code in this kernel. The arguments are those of `session.stream`."""
         return self._session.stream(code, kernel=self.id, **more)
 
+    async def complete(self, code: str, cursor: int | None = None) -> models.Completion:
+        """Returns the texts that can stand at the cursor. The arguments are those of `session.complete`."""
+        return await self._session.complete(code, cursor, kernel=self.id)
+
+    async def inspect(self, code: str, cursor: int | None = None, *, detail: int = 0) -> models.Inspection:
+        """Returns the description of an object. The arguments are those of `session.inspect`."""
+        return await self._session.inspect(code, cursor, detail=detail, kernel=self.id)
+
+    async def is_complete(self, code: str) -> models.Completeness:
+        """Returns whether code can run or needs more lines, as `session.is_complete` does."""
+        return await self._session.is_complete(code, kernel=self.id)
+
+    async def history(self, *, limit: int = 100) -> list[models.HistoryEntry]:
+        """Returns the code of the newest cells of this kernel, the oldest of them first."""
+        return await self._session.history(kernel=self.id, limit=limit)
+
     async def interrupt(self) -> None:
         """Interrupts the running cell. The variables are kept."""
         await self._session.interrupt(self.id)

@@ -316,6 +316,38 @@ class AsyncSession:
         """Restarts a kernel, and returns when it is idle. Its variables are lost, and files stay."""
         self._data = await self._call(models.Session, op.RESTART, query={"kernel": kernel})
 
+    async def complete(self, code: str, cursor: int | None = None, *, kernel: str | None = None) -> models.Completion:
+        """Returns the texts that can stand at the cursor, as the Tab key does.
+
+        cursor is a position in characters; None means the end of the code. Raises ConflictError if the kernel is busy or
+        the session is hibernated. The texts come from the kernel, which is not trusted.
+        """
+        body = models.CompleteCode(code=code, cursor=cursor, kernel=kernel)
+        return await self._call(models.Completion, op.COMPLETE, json=body)
+
+    async def inspect(
+        self, code: str, cursor: int | None = None, *, detail: int = 0, kernel: str | None = None
+    ) -> models.Inspection:
+        """Returns the description of the object at the cursor: signature and documentation, by MIME type.
+
+        cursor is a position in characters; None means the end of the code. detail=1 adds the source code. Raises
+        ConflictError if the kernel is busy or the session is hibernated.
+        """
+        body = models.InspectCode(code=code, cursor=cursor, detail=detail, kernel=kernel)
+        return await self._call(models.Inspection, op.INSPECT, json=body)
+
+    async def is_complete(self, code: str, *, kernel: str | None = None) -> models.Completeness:
+        """Returns whether code can run or needs more lines. The code does not run.
+
+        Raises ConflictError if the kernel is busy or the session is hibernated.
+        """
+        return await self._call(models.Completeness, op.IS_COMPLETE, json=models.CheckCode(code=code, kernel=kernel))
+
+    async def history(self, *, kernel: str | None = None, limit: int = 100) -> list[models.HistoryEntry]:
+        """Returns the code of the newest cells, the oldest of them first. limit is at most 1000."""
+        query = {"kernel": kernel, "limit": limit}
+        return (await self._call(models.HistoryList, op.GET_HISTORY, query=query)).history
+
     async def hibernate(self) -> None:
         """Saves memory, files and processes to disk. The next use resumes the session.
 

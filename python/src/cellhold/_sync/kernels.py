@@ -39,6 +39,22 @@ class Kernel:
         """Returns the events of code in this kernel. The arguments are those of `session.stream`."""
         return self._session.stream(code, kernel=self.id, **more)
 
+    def complete(self, code: str, cursor: int | None = None) -> models.Completion:
+        """Returns the texts that can stand at the cursor. The arguments are those of `session.complete`."""
+        return self._session.complete(code, cursor, kernel=self.id)
+
+    def inspect(self, code: str, cursor: int | None = None, *, detail: int = 0) -> models.Inspection:
+        """Returns the description of an object. The arguments are those of `session.inspect`."""
+        return self._session.inspect(code, cursor, detail=detail, kernel=self.id)
+
+    def is_complete(self, code: str) -> models.Completeness:
+        """Returns whether code can run or needs more lines, as `session.is_complete` does."""
+        return self._session.is_complete(code, kernel=self.id)
+
+    def history(self, *, limit: int = 100) -> list[models.HistoryEntry]:
+        """Returns the code of the newest cells of this kernel, the oldest of them first."""
+        return self._session.history(kernel=self.id, limit=limit)
+
     def interrupt(self) -> None:
         """Interrupts the running cell. The variables are kept."""
         self._session.interrupt(self.id)
