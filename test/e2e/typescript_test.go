@@ -1,10 +1,15 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/xml"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -65,5 +70,89 @@ func TestTheTypeScriptPackage(t *testing.T) {
 	}
 	if runErr != nil && !failed {
 		t.Errorf("node ended with %v:\n%s\n%s", runErr, out, text)
+	}
+}
+
+// typescriptPlot draws the plot of the demo. Its arguments are the folder of the demo and the file of the plot.
+const typescriptPlot = `
+import { readdir, readFile } from "node:fs/promises";
+import { Session } from "cellhold";
+const [, , demo, plot] = process.argv;
+const session = await Session.create({ local: true });
+let cell;
+try {
+  await session.files.upload(demo + "/data/penguins.csv");
+  for (const name of (await readdir(demo + "/cells")).sort()) {
+    const code = await readFile(demo + "/cells/" + name, "utf8");
+    cell = await session.run(code.replaceAll("/mnt/data/penguins", "penguins"));
+  }
+} finally {
+  await session.close();
+}
+await cell.figures[0].save(plot);
+`
+
+// tarball builds the npm package, and returns its path.
+func tarball(t *testing.T) string {
+	t.Helper()
+	builtTests(t)
+	folder := t.TempDir()
+	command(t, nil, absolute(t, "tools/tarball"), absolute(t, "build/ts/dist"), folder)
+	return folder + "/cellhold-0.1.0.tgz"
+}
+
+// The npm package is all that a new project needs, without a network. It starts a private server from the program. Packages
+// of the same sources have the same bytes.
+func TestTheNPMPackageDrawsAPlotInANewProject(t *testing.T) {
+	t.Parallel()
+	var bytesOf [2][]byte
+	archives := []string{tarball(t), tarball(t)}
+	for i, name := range archives {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bytesOf[i] = text
+	}
+	if !bytes.Equal(bytesOf[0], bytesOf[1]) {
+		t.Error("two builds of the package differ, want the same bytes")
+	}
+	project := t.TempDir()
+	plot, program := filepath.Join(project, "plot.png"), filepath.Join(project, "plot.mjs")
+	for name, text := range map[string]string{"package.json": "{}", "plot.mjs": typescriptPlot} {
+		if err := os.WriteFile(filepath.Join(project, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	node := filepath.Dir(lookup(t, "node"))
+	env := []string{"PATH=" + filepath.Dir(binary(t)) + ":" + node + ":/usr/bin:/bin", "HOME=" + project, "CELLHOLD_HOME=" + newHome(t)}
+	command(t, env, "npm", "install", "--silent", "--offline", "--no-audit", "--no-fund", "--prefix", project, archives[0])
+	command(t, env, "node", program, absolute(t, "demo"), plot)
+	if text, err := os.ReadFile(plot); err != nil || !bytes.HasPrefix(text, []byte("\x89PNG")) {
+		t.Errorf("got a plot of %d bytes, %v; want a PNG", len(text), err)
+	}
+}
+
+// A page of an allowed site loads the package as a module, and draws the plot of the demo.
+func TestAPageInABrowserDrawsAPlot(t *testing.T) {
+	t.Parallel()
+	browser, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Fatalf("%v; run: make needs-test", err)
+	}
+	files := http.NewServeMux()
+	files.Handle("/demo/", http.StripPrefix("/demo/", http.FileServer(http.Dir("../../demo"))))
+	files.Handle("/cellhold/", http.StripPrefix("/cellhold/", http.FileServer(http.Dir("../../build/ts/dist"))))
+	files.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = io.WriteString(w, `<!doctype html><script type="importmap">{"imports": {"cellhold": "/cellhold/index.js"}}</script>`)
+	})
+	site := httptest.NewServer(files)
+	t.Cleanup(site.Close)
+	s := serve(t, newHome(t), "--origin", site.URL)
+	client := clientProgram{[]string{"node", "--input-type=module", "-"}, absolute(t, "test/clients/cellhold_browser.mjs")}
+	out, err := client.run(t, site.URL, s.url, s.token, browser)
+	if steps := strings.Split(out, "\n"); err != nil || len(steps) != 5 {
+		t.Fatalf("the browser: got %v and %d steps:\n%s\nwant 5 steps", err, len(steps), out)
 	}
 }

@@ -155,6 +155,7 @@ export class Transport {
     try {
       const response = await this.#fetcher(url, { ...init, signal: watchdog.signal });
       this.#answered = true;
+      watchdog.pause();
       return new Answer(response, watchdog, place.url);
     } catch (error) {
       watchdog.stop();
@@ -247,17 +248,20 @@ export class Answer {
 
   /** Yields the pieces of the body. Throws UnavailableError if the connection breaks. */
   async *pieces(): AsyncGenerator<Uint8Array> {
+    const pieces = this.response.body && piecesOf(this.response.body);
     try {
-      if (!this.response.body) return;
-      this.#watchdog.touch();
-      for await (const piece of piecesOf(this.response.body)) {
-        yield piece;
+      while (pieces) {
         this.#watchdog.touch();
+        const { done, value } = await pieces.next();
+        this.#watchdog.pause(); // the time that the caller takes for a piece is no silence
+        if (done) return;
+        yield value;
       }
     } catch (error) {
       throw lost(error, this.#watchdog, this.#where);
     } finally {
       this.#watchdog.stop();
+      await pieces?.return(undefined);
     }
   }
 
@@ -329,9 +333,14 @@ class Watchdog {
     }, this.#seconds * 1000);
   }
 
+  /** Stops to count. */
+  pause(): void {
+    clearTimeout(this.#timer);
+  }
+
   /** Ends the watch. */
   stop(): void {
-    clearTimeout(this.#timer);
+    this.pause();
     this.#caller?.removeEventListener("abort", this.#aborted);
   }
 
