@@ -92,9 +92,7 @@ export class Files {
    */
   async download(path: SandboxPath, local?: string, options: DownloadOptions = {}): Promise<string> {
     const { fs } = await node("Files are written to this machine");
-    const target = local ?? baseName(decodeURIComponent(escapedPath(path)));
-    if (["", ".", ".."].includes(target))
-      throw new InvalidError("The path names no file: give a path on this machine.");
+    const target = local ?? localName(path);
     const content = await this.stream(path, options);
     const part = `${target}.part-${crypto.getRandomValues(new Uint32Array(1))[0]}`;
     const file = await fs.open(part, "wx");
@@ -252,6 +250,16 @@ async function* counted(
   if (total !== undefined && received < total) {
     throw new InternalError(`The server sent ${received} of ${total} bytes.`);
   }
+}
+
+/** Returns the name of a file on this machine. Untrusted code chose it: it must not lead to another folder. */
+function localName(path: SandboxPath): string {
+  const text = path instanceof Uint8Array ? decoded(path) : typeof path === "string" ? path : (path.path ?? "");
+  const name = baseName(text);
+  if (["", ".", ".."].includes(name) || /[\\:\0]/.test(name)) {
+    throw new InvalidError("The path has no name that every machine accepts: give a path on this machine.");
+  }
+  return name;
 }
 
 async function writeAll(file: FileHandle, piece: Uint8Array): Promise<void> {

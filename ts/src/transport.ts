@@ -7,7 +7,7 @@ import { Event } from "./events.js";
 import type * as models from "./models.js";
 import { type Operation, op } from "./operations.js";
 import { Backoff, deletes, repeatable, SHORT, SILENCE, silenceOf } from "./policy.js";
-import { clock } from "./runtime.js";
+import { clock, currentProcess } from "./runtime.js";
 import { messages } from "./sse.js";
 import { decoded, encoded, parsed } from "./values.js";
 
@@ -374,7 +374,8 @@ function lost(error: unknown, watchdog: Watchdog, where: string): unknown {
     unsent.add(made);
     return made;
   }
-  const sentence = `The connection to ${where} broke: ${reason}. The request can have had its effect.`;
+  const hint = currentProcess() ? "" : " A server refuses pages of other sites, unless it starts with --origin.";
+  const sentence = `The connection to ${where} broke: ${reason}. The request can have had its effect.${hint}`;
   return new UnavailableError(sentence, { cause: error });
 }
 

@@ -130,6 +130,13 @@ test("an upload is sent again only if no byte left", async () => {
   await assert.rejects((await once.session()).files.write("a", new Blob(["abc"]).stream()), cellhold.UnavailableError);
 });
 
+test("a downloaded file stays in the current folder", async () => {
+  const { files } = await new Script().session();
+  for (const path of ["..", "a/..", "", "a/", "..\\x", "C:x", Uint8Array.of(46, 46)]) {
+    await assert.rejects(files.download(path), cellhold.InvalidError);
+  }
+});
+
 test("a download that ends too early is an error", async () => {
   const short = new Response("ab", { headers: { "Content-Length": "3" } });
   const stream = await (await new Script(short).session()).files.stream("a");
