@@ -260,6 +260,9 @@ func TestPagesOfConfiguredOriginsCanReadAnswersOfTheAPIWithAToken(t *testing.T) 
 		if got := header.Get("Access-Control-Allow-Origin"); test.answer.StatusCode != test.status || got != test.allowed {
 			t.Errorf("%s: got %d for the origin %q with %s, want %d for %q", test.name, test.answer.StatusCode, got, test.answer.body, test.status, test.allowed)
 		}
+		if got := header.Get("Access-Control-Expose-Headers"); (got == "*") != (test.allowed != "") {
+			t.Errorf("%s: got the visible headers %q", test.name, got)
+		}
 		if header.Get("Access-Control-Allow-Credentials") != "" {
 			t.Errorf("%s: browsers can send cookies", test.name)
 		}
