@@ -53,12 +53,19 @@ async function* filePieces(fs: FileModule, path: string): AsyncGenerator<Uint8Ar
   }
 }
 
-/** Returns the body of one attempt. Without a way to send streams, a stream is collected first. */
-export async function bodyOf(source: Source, onProgress: Progress | undefined): Promise<BodyInit> {
+/**
+ * Returns the body of one attempt. onProgress is called for the pieces of a stream, and for a content of one piece. Without a
+ * way to send streams, a stream is collected first, and onProgress is not called.
+ */
+export async function bodyOf(source: Source, onProgress: Progress): Promise<BodyInit> {
   const opened = source.open();
-  if (opened instanceof Blob && !(onProgress && sendsStreams())) return opened;
+  if (opened instanceof Blob && !sendsStreams()) return opened;
+  if (opened instanceof Blob && opened.size <= PIECE) {
+    onProgress(opened.size, opened.size);
+    return opened;
+  }
   const pieces = opened instanceof Blob ? blobPieces(opened) : opened;
-  const stream = streamOf(pieces, source.size, onProgress);
+  const stream = streamOf(pieces, source.size, sendsStreams() ? onProgress : undefined);
   return sendsStreams() ? stream : await new Response(stream).blob();
 }
 
@@ -68,7 +75,7 @@ async function* blobPieces(blob: Blob): AsyncGenerator<Uint8Array> {
   }
 }
 
-function streamOf(pieces: AsyncIterable<Uint8Array>, size: number | undefined, onProgress: Progress | undefined) {
+function streamOf(pieces: AsyncIterable<Uint8Array>, size: number | undefined, onProgress?: Progress) {
   const iterator = pieces[Symbol.asyncIterator]();
   let sent = 0;
   return new ReadableStream<Uint8Array>({
@@ -101,5 +108,5 @@ export async function* piecesOf(stream: ReadableStream<Uint8Array>): AsyncGenera
 
 /** Returns a web stream of pieces. A cancelled stream ends the pieces. */
 export function webStream(pieces: AsyncIterable<Uint8Array>): ReadableStream<Uint8Array> {
-  return streamOf(pieces, undefined, undefined);
+  return streamOf(pieces, undefined);
 }

@@ -7,10 +7,13 @@ import type * as models from "./models.js";
 import { type Operation, op } from "./operations.js";
 import type { AbortOption } from "./options.js";
 import { SILENCE } from "./policy.js";
-import { type FileHandle, node } from "./runtime.js";
+import { type FileHandle, node, sendsStreams } from "./runtime.js";
 import { messages } from "./sse.js";
 import { type Query, Raw } from "./transport.js";
 import { baseName, decoded, escapedPath, listOf, parsed, type SandboxPath } from "./values.js";
+
+/** Seconds for an upload in a browser, which does not tell its progress. */
+const UPLOAD = 86_400;
 
 /** Options of an upload. */
 export interface UploadOptions extends AbortOption {
@@ -219,7 +222,12 @@ export class Files {
   #put<T>(operation: Operation, source: Source, query: Query, options: UploadOptions): Promise<T> {
     return this.#link.call<T>(operation, {
       query,
-      body: () => bodyOf(source, options.onProgress),
+      body: (sent) =>
+        bodyOf(source, (bytes, total) => {
+          sent();
+          options.onProgress?.(bytes, total);
+        }),
+      silence: sendsStreams() ? undefined : UPLOAD,
       headers: { "Content-Type": "application/octet-stream" },
       once: source.single,
       signal: options.signal,

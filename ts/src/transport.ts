@@ -37,8 +37,8 @@ export interface Request {
   below?: string;
   query?: Query;
   json?: unknown;
-  /** Makes the body, again for each attempt. */
-  body?: () => BodyInit | Promise<BodyInit>;
+  /** Makes the body, again for each attempt. It calls sent when a piece of the body leaves. */
+  body?: (sent: () => void) => BodyInit | Promise<BodyInit>;
   headers?: Record<string, string>;
   /** Idempotency key. */
   key?: string;
@@ -150,8 +150,9 @@ export class Transport {
     const place = await this.open();
     const silence = request.silence ?? silenceOf(operation, this.timeout, request.wait);
     const url = place.url + pathOf(operation, request.parts ?? []) + queryOf(request.query) + (request.below ?? "");
-    const init = await initOf(operation, request, place.token);
     const watchdog = new Watchdog(silence, request.signal);
+    const init = await initOf(operation, request, place.token, () => watchdog.touch());
+    watchdog.begin();
     try {
       const response = await this.#fetcher(url, { ...init, signal: watchdog.signal });
       this.#answered = true;
@@ -315,8 +316,12 @@ class Watchdog {
   constructor(seconds: number, caller: AbortSignal | undefined) {
     this.#seconds = seconds;
     this.#caller = caller;
-    if (caller?.aborted) this.#aborted();
-    caller?.addEventListener("abort", this.#aborted);
+  }
+
+  /** Begins the watch. */
+  begin(): void {
+    if (this.#caller?.aborted) this.#aborted();
+    this.#caller?.addEventListener("abort", this.#aborted);
     this.touch();
   }
 
@@ -379,7 +384,7 @@ function lost(error: unknown, watchdog: Watchdog, where: string): unknown {
   return new UnavailableError(sentence, { cause: error });
 }
 
-async function initOf(operation: Operation, request: Request, token: string): Promise<RequestInit> {
+async function initOf(operation: Operation, request: Request, token: string, sent: () => void): Promise<RequestInit> {
   const headers = new Headers(request.headers);
   const open = operation.id === op.health.id || operation.id === op.ready.id;
   if (token && !open) headers.set("Authorization", `Bearer ${token}`);
@@ -390,7 +395,7 @@ async function initOf(operation: Operation, request: Request, token: string): Pr
     init.body = JSON.stringify(request.json);
     headers.set("Content-Type", "application/json");
   } else if (request.body) {
-    init.body = await request.body();
+    init.body = await request.body(sent);
     if (init.body instanceof ReadableStream) init.duplex = "half";
   }
   return init;
