@@ -20,6 +20,7 @@ CLIENTVENV := build/clientvenv
 CLIENTS := build/clients
 PYVENV  := build/pyvenv
 PYWHEELS := build/pywheels
+TSTOOLS := build/tstools
 WHEELS  := build/wheels
 TESTENVS := $(VENV)/.done $(SUITES)/.done $(CLIENTVENV)/.done $(CLIENTS)/.done $(WHEELS)/.done $(PYWHEELS)/.done
 SLIM    := -trimpath -ldflags "-s -w"
@@ -29,7 +30,7 @@ LINT    := go tool -modfile=tools.mod staticcheck
 # Tests with real sandboxes find the stock image in this home.
 export CELLHOLD_TEST_HOME := $(STATE)
 
-.PHONY: build demo test check docker-image docker-test dist bench gobench clean image polyglot needs-test
+.PHONY: build demo test check typescript docker-image docker-test dist bench gobench clean image polyglot needs-test
 
 ## build: the binary, with the guest's binary and the runner inside
 build:
@@ -54,8 +55,8 @@ test: needs-test
 	CELLHOLD_TEST_JITTER=1 CGO_ENABLED=1 go run ./test/report -race -vet=off -short -timeout 60m $$(tools/race-packages)
 	CELLHOLD_TEST_JITTER=1 go run ./test/report -vet=off -p 1 -parallel 3 -timeout 45m $$(tools/race-packages --rest)
 
-## check: format, vet, staticcheck, the rules of the code, and the types of the Python package
-check: build $(PYVENV)/.done
+## check: format, vet, staticcheck, the rules of the code, and the types of the Python and TypeScript packages
+check: build typescript $(PYVENV)/.done
 	@unformatted=$$(gofmt -l $$(find . -path ./build -prune -o -name '*.go' -print)); \
 	if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted; exit 1; fi
 	go vet ./...
@@ -77,9 +78,17 @@ docker-test: image $(CLIENTVENV)/.done
 	@command -v docker >/dev/null || tools/packages docker=docker-cli
 	go test ./test/engine -count=1 -v
 
-## dist: the wheels of the Python packages, in build/dist
-dist: build $(PYVENV)/.done
+## typescript: checks the TypeScript package, and compiles it and its tests
+typescript: $(TSTOOLS)/.done
+	@node ts/tools/generate.mjs --check
+	@cd ts && ../$(TSTOOLS)/node_modules/.bin/biome check --error-on-warnings --log-level=error .
+	@$(TSTOOLS)/node_modules/.bin/tsc -p ts
+	@$(TSTOOLS)/node_modules/.bin/tsc -p ts/tests
+
+## dist: the wheels of the Python packages and the npm package, in build/dist
+dist: build typescript $(PYVENV)/.done
 	@tools/wheels $(PYVENV)/bin/python $(BIN) build/dist
+	@tools/tarball build/ts/dist build/dist
 
 ## bench: measures cellhold and other tools on this machine; QUICK=1 takes a few minutes, ONLY=first,cell selects figures
 bench: image $(BENCHVENV)/.done
@@ -136,8 +145,10 @@ $(WHEELS)/.done: test/wheels.txt $(CLIENTVENV)/.done
 	$(CLIENTVENV)/bin/pip download --quiet --retries 10 --disable-pip-version-check --no-deps --only-binary :all: --require-hashes -r $< -d $(@D)
 	@touch $@
 
-# Published JavaScript clients. Their install scripts do not run.
+# Published JavaScript clients, and the tools for the TypeScript package. Their install scripts do not run.
 $(CLIENTS)/.done: test/clients/package.json test/clients/package-lock.json
+$(TSTOOLS)/.done: ts/package.json ts/package-lock.json
+$(CLIENTS)/.done $(TSTOOLS)/.done:
 	@tools/packages node=nodejs npm=npm
 	rm -rf $(@D)
 	@mkdir -p $(@D)

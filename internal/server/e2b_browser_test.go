@@ -60,7 +60,7 @@ func TestPagesOfAllowedSitesCanReadSignedFiles(t *testing.T) {
 		{"a question", h.browse("OPTIONS", signed, asks...), 204, true},
 		{"a question with the prefix", h.browse("OPTIONS", "/e2b"+signed, asks...), 204, true},
 		{"a question without an origin", h.browse("OPTIONS", signed, "Access-Control-Request-Method", "POST"), 405, false},
-		{"a question for another path", h.browse("OPTIONS", "/v1/sessions?signature=x", asks...), 401, false},
+		{"a question for another path", h.browse("OPTIONS", "/mcp?signature=x", asks...), 401, false},
 		{"another site", h.browse("GET", signed, "Origin", "https://evil.example"), 403, false},
 		{"a question of another site", h.browse("OPTIONS", signed, "Origin", "https://evil.example", "Access-Control-Request-Method", "POST"), 403, false},
 		{"no signature", h.browse("GET", "/files?path=f", "Origin", "https://notes.example"), 502, false},

@@ -233,6 +233,53 @@ func TestRequestsOfOtherWebSitesAreRefusedOnEveryRoute(t *testing.T) {
 	}
 }
 
+func TestPagesOfConfiguredOriginsCanReadAnswersOfTheAPIWithAToken(t *testing.T) {
+	h := newHarnessWith(t, nil, func(o *Options) { o.Origins = []string{"https://notes.example"} })
+	const notes, evil = "https://notes.example", "https://evil.example"
+	asks := func(origin string) []string {
+		return []string{"Origin", origin, "Access-Control-Request-Method", "PUT", "Access-Control-Request-Headers", "authorization"}
+	}
+	bearer := func(origin string) []string { return []string{"Origin", origin, "Authorization", "Bearer " + annToken} }
+	for _, test := range []struct {
+		name    string
+		answer  answered
+		status  int
+		allowed string
+	}{
+		{"a request", h.browse("GET", "/v1/sessions", bearer(notes)...), 200, notes},
+		{"a request without a token", h.browse("GET", "/v1/sessions", "Origin", notes), 401, notes},
+		{"an absent session", h.browse("GET", "/v1/sessions/sk3v7q2m9xw4tz6hb", bearer(notes)...), 404, notes},
+		{"a preflight", h.browse("OPTIONS", "/v1/sessions", asks(notes)...), 204, notes},
+		{"a preflight of another site", h.browse("OPTIONS", "/v1/sessions", asks(evil)...), 403, ""},
+		{"another site", h.browse("GET", "/v1/sessions", bearer(evil)...), 403, ""},
+		{"no preflight", h.browse("OPTIONS", "/v1/sessions", bearer(notes)...), 405, notes},
+		{"the own origin", h.browse("GET", "/v1/sessions", bearer(h.url)...), 200, ""},
+		{"a preflight for another path", h.browse("OPTIONS", "/mcp", asks(notes)...), 401, ""},
+	} {
+		header := test.answer.Header
+		if got := header.Get("Access-Control-Allow-Origin"); test.answer.StatusCode != test.status || got != test.allowed {
+			t.Errorf("%s: got %d for the origin %q with %s, want %d for %q", test.name, test.answer.StatusCode, got, test.answer.body, test.status, test.allowed)
+		}
+		if got := header.Get("Access-Control-Expose-Headers"); (got == "*") != (test.allowed != "") {
+			t.Errorf("%s: got the visible headers %q", test.name, got)
+		}
+		if header.Get("Access-Control-Allow-Credentials") != "" {
+			t.Errorf("%s: browsers can send cookies", test.name)
+		}
+	}
+	other := newHarness(t)
+	if a := other.browse("OPTIONS", "/v1/sessions", asks(notes)...); a.StatusCode != 403 || a.Header.Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("without the setting: got %d with %v, want 403", a.StatusCode, a.Header)
+	}
+	req := h.request("OPTIONS", "/v1/sessions", "")
+	req.Host = "evil.example" // DNS rebinding
+	req.Header.Set("Origin", notes)
+	req.Header.Set("Access-Control-Request-Method", "GET")
+	if a := h.send(req); a.StatusCode != 403 || a.Header.Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("another host: got %d with %v, want 403", a.StatusCode, a.Header)
+	}
+}
+
 func TestALinkOnAnotherWebSiteOpensOnlyPublicPages(t *testing.T) {
 	h := newHarness(t)
 	for path, want := range map[string]int{"/docs": 200, "/": 200, "/v1/sessions": 403} {

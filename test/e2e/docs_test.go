@@ -16,7 +16,7 @@ import (
 // block is one fenced block of a page.
 type block struct {
 	line     int    // line of its beginning
-	language string // "sh", "python" or "go"
+	language string // "sh", "python", "go" or "ts"
 	text     string
 	output   string // the text block after the block; empty if the page has none
 	why      string // the reason why the block is not run; empty if it runs
@@ -27,7 +27,7 @@ var (
 	notRun = regexp.MustCompile(`^ *<!-- not run: (.+) -->$`)
 )
 
-// blocksOf returns the sh, python and go blocks of a page, with their outputs.
+// blocksOf returns the sh, python, go and ts blocks of a page, with their outputs.
 func blocksOf(page string) (list []block) {
 	var now *block
 	language, why, indent := "", "", 0
@@ -36,7 +36,7 @@ func blocksOf(page string) (list []block) {
 		switch {
 		case now != nil && mark != nil: // the end of a block
 			switch last := len(list) - 1; {
-			case language == "sh" || language == "python" || language == "go":
+			case slices.Contains([]string{"sh", "python", "go", "ts"}, language):
 				list = append(list, *now)
 			case language == "text" && last >= 0 && list[last].output == "":
 				list[last].output = now.text
@@ -134,15 +134,19 @@ func pythonWithRequests(t *testing.T) string {
 }
 
 // script joins the blocks that run to one script. The sh and go blocks come first, in order. Then come the
-// Python blocks as one program, so that a block can use the names of earlier blocks.
+// Python blocks as one program, so that a block can use the names of earlier blocks. Each ts block is a module of its own.
 func (d *docs) script(blocks []block) string {
-	var shell, program strings.Builder
+	var shell, program, modules strings.Builder
+	var lines []string
 	for _, b := range blocks {
 		at := fmt.Sprintf("line %d", b.line)
 		switch {
 		case b.why != "":
 		case b.language == "python":
 			fmt.Fprintf(&program, "print(%q, flush=True)\n%s\n", "\n"+mark+at, b.text)
+		case b.language == "ts":
+			fmt.Fprintf(&modules, "cat > line%d.mts <<'END OF TYPESCRIPT'\n%sEND OF TYPESCRIPT\n", b.line, b.text)
+			lines = append(lines, fmt.Sprint(b.line))
 		case b.language == "go": // a program, compiled in this module
 			fmt.Fprintf(&shell, "printf '\\n%s%s\\n'\ncat > main.go <<'END OF GO'\n%sEND OF GO\n(program=$PWD/main.go; cd '%s'; go run \"$program\")\n", mark, at, b.text, d.module)
 		default:
@@ -153,7 +157,21 @@ func (d *docs) script(blocks []block) string {
 	if program.Len() > 0 {
 		text += d.pythonFor(program.String()) + " - <<'END OF PYTHON'\n" + program.String() + "END OF PYTHON\n"
 	}
+	if len(lines) > 0 {
+		text += modules.String() + d.compiled(lines)
+	}
 	return d.replaced.Replace(text)
+}
+
+// compiled returns the part of a script that compiles modules with strict types and runs them, one after the other. They
+// see the package cellhold.
+func (d *docs) compiled(lines []string) string {
+	tools := filepath.Join(d.module, "build/tstools/node_modules")
+	return "mkdir -p node_modules/cellhold\ncp '" + d.module + "/ts/package.json' node_modules/cellhold\n" +
+		"ln -s '" + d.module + "/build/ts/dist' node_modules/cellhold/dist\n" +
+		"'" + tools + "/.bin/tsc' --strict --target es2022 --module nodenext --types node --typeRoots '" + tools + "/@types' line*.mts\n" +
+		"node --input-type=module -e 'for (const line of [" + strings.Join(lines, ", ") + "]) {\n" +
+		"  console.log(`\n" + mark + "line ${line}`)\n  await import(`${process.cwd()}/line${line}.mjs`)\n}'\n"
 }
 
 // pythonFor returns the Python that runs a program: the one with the package cellhold if the program imports it.
@@ -208,7 +226,7 @@ func shows(want, got string) bool {
 
 func TestTheExamplesOfTheDocumentsRun(t *testing.T) {
 	t.Parallel()
-	pages := []string{"../../README.md", "../../python/README.md"}
+	pages := []string{"../../README.md", "../../python/README.md", "../../ts/README.md"}
 	for _, folder := range []string{"tutorial", "how-to"} {
 		found, err := filepath.Glob("../../docs/" + folder + "/*.md")
 		if err != nil || len(found) == 0 {
@@ -220,8 +238,8 @@ func TestTheExamplesOfTheDocumentsRun(t *testing.T) {
 	t.Run("pages", func(t *testing.T) { // waits for the parallel tests of the pages, because the server must run until then
 		for _, page := range pages {
 			name := strings.TrimSuffix(filepath.Base(page), ".md")
-			if page == pages[1] {
-				name = "python-README"
+			if page == pages[1] || page == pages[2] {
+				name = filepath.Base(filepath.Dir(page)) + "-README"
 			}
 			text, err := os.ReadFile(page)
 			if err != nil {

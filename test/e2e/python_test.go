@@ -28,19 +28,27 @@ type pythonText struct {
 	Text string `xml:",chardata"`
 }
 
-// The tests of the package cellhold run against a server with real sandboxes, a package index and a web server. Each of
-// them is a subtest here.
-func TestThePythonPackage(t *testing.T) {
-	t.Parallel()
+// packageServer starts a server for the tests of a package: with real sandboxes, a package index and a web server. It
+// returns the environment in which the tests find them.
+func packageServer(t *testing.T) []string {
+	t.Helper()
 	index, web := newPyPI(t), newInternetFixture(t)
 	index.wheel(t, "example", "1.0", nil)
 	index.wheel(t, "humanize", "4.15.0", nil)
 	s := serve(t, newHome(t), web.flags("--package-index", index.index(), "--max-egress", "allowlist", "--egress-host", "*.example.org")...)
+	return append(os.Environ(), "CELLHOLD_HOME="+newHome(t), "CELLHOLD_TEST_URL="+s.url, "CELLHOLD_TEST_TOKEN="+s.token,
+		"CELLHOLD_TEST_WEB=http://www.example.org:"+web.port, "PATH="+filepath.Dir(binary(t))+":"+os.Getenv("PATH"))
+}
+
+// The tests of the package cellhold run against a server with real sandboxes, a package index and a web server. Each of
+// them is a subtest here.
+func TestThePythonPackage(t *testing.T) {
+	t.Parallel()
+	env := packageServer(t)
 	file := filepath.Join(t.TempDir(), "report.xml")
 	cmd := exec.CommandContext(t.Context(), absolute(t, "build/pyvenv/bin/python"), "-m", "pytest", "--junitxml", file)
 	cmd.Dir = absolute(t, "python")
-	cmd.Env = append(os.Environ(), "CELLHOLD_HOME="+newHome(t), "CELLHOLD_TEST_URL="+s.url, "CELLHOLD_TEST_TOKEN="+s.token,
-		"CELLHOLD_TEST_WEB=http://www.example.org:"+web.port, "PATH="+filepath.Dir(binary(t))+":"+os.Getenv("PATH"))
+	cmd.Env = env
 	out, runErr := cmd.CombinedOutput()
 	text, err := os.ReadFile(file)
 	var report pythonReport

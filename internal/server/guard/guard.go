@@ -45,6 +45,9 @@ func (g *Guard) isPublic(r *http.Request) bool {
 // order, before it reads any byte of the body.
 func (g *Guard) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if g.answersPage(w, r) {
+			return
+		}
 		if p := g.refusal(w, r); p != nil {
 			if r.ContentLength != 0 {
 				w.Header().Set("Connection", "close") // do not read the rest of the body

@@ -22,7 +22,7 @@ func IsPreflight(r *http.Request) bool {
 }
 
 // ForPages lets pages of the origins use signed URLs: it adds the headers with which browsers show them the answers. It
-// does so for no other request, because other requests have tokens of which pages should know nothing.
+// does so for no other request: the other tokens of this API are for programs.
 func ForPages(origins []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !isSignedFile(r) {
