@@ -82,25 +82,31 @@ def visible(text: str) -> str:
 
 
 def capped(text: str, most: int, how: str) -> str:
-    """Returns the head and the tail of a text with more than `most` characters. how says how to get the rest."""
+    """Returns a text of at most `most` characters: a longer one loses its middle. how says how to read the rest."""
     if len(text) <= most:
         return text
-    tail = most // 2
-    head = most - tail
-    return f"{text[:head]}\n[{len(text) - most} characters are left out here. {how}]\n{text[len(text) - tail :]}"
+    note = f"\n[{len(text)} characters, and the middle is left out. {how}]\n"
+    kept = max(0, most - len(note))
+    tail = kept // 2
+    return text[: kept - tail] + note + text[len(text) - tail :]
 
 
 def answer_of(cell: CellView, note: str = "", most: int = MAX_TEXT) -> Answer:
     """Returns the answer for a cell that is done. note is a first line; most is the number of characters."""
-    trouble = capped(_trouble(cell), most // 2, "This is the middle of the traceback.")
-    images, unshown = _images(cell.figures)
-    rest = "Print less, or write the text to a file and read parts of it."
-    printed = capped(visible(shown(cell.outputs)), most - len(trouble), rest)
-    parts = [note, printed.rstrip("\n"), trouble, *unshown]
-    if not any(parts[1:]) and not images:
-        parts.append("The code printed nothing and has no result.")
-    parts.append(_last(cell))
-    return Answer("\n".join(part for part in parts if part), tuple(images), not cell.ok)
+    images, ends = _images(cell.figures)
+    if cell.truncated:
+        ends.append(f"The server left out {cell.data.omitted or 0} bytes of output.")
+    ends.append(_last(cell))
+    left = most - len(note) - sum(map(len, ends)) - len(ends) - (2 if note else 1)  # with the line breaks
+    trouble = capped(_trouble(cell), left // 2, "Find the error in the first and last lines.")
+    printed = capped(
+        visible(shown(cell.outputs)).rstrip("\n"),
+        left - len(trouble),
+        "Print less, or write the text to a file and read parts of it.",
+    )
+    if not printed and not trouble and not images:
+        printed = "The code printed nothing and has no result."
+    return Answer("\n".join(part for part in (note, printed, trouble, *ends) if part), tuple(images), not cell.ok)
 
 
 def _trouble(cell: CellView) -> str:
@@ -110,7 +116,12 @@ def _trouble(cell: CellView) -> str:
     text = visible(str(cell.error)).rstrip("\n")
     if cell.status == "error" or "variables" in (cell.data.cause or ""):  # the server's sentence can say it already
         return text
-    left = {"interrupted": "Variables survive.", "timeout": "Variables survive.", "cancelled": "The code did not run."}
+    left = {
+        "interrupted": "Variables survive.",
+        "timeout": "Variables survive.",
+        "cancelled": "The code did not run.",
+        "lost": "Variables are lost.",
+    }
     return f"{text} {left.get(str(cell.status), 'Variables are lost; files stay.')}"
 
 

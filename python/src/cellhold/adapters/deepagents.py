@@ -12,7 +12,7 @@ from langgraph.config import get_config
 from .._command import output_bytes
 from .._sync.commands import Command
 from .._sync.session import Session
-from ..errors import ConflictError, DeniedError, Error, InvalidError, NotFoundError
+from ..errors import ConflictError, DeniedError, Error, ExhaustedError, InvalidError, NotFoundError
 from ._conversations import Conversations
 from .langchain import thread_of
 
@@ -95,15 +95,11 @@ class SandboxBackend(BaseSandbox):
     def _read(self, path: str) -> FileDownloadResponse:
         files = self._session().files
         try:
-            found = files.stat(path)
-            if found.type == "directory":
-                return FileDownloadResponse(path=path, error="is_directory")
-            content = files.read_range(path, 0, MAX_FILE + 1) if found.size else b""
-        except (DeniedError, InvalidError, NotFoundError) as error:
+            return FileDownloadResponse(path=path, content=files.read(path, max_bytes=MAX_FILE))
+        except ExhaustedError as error:
+            return FileDownloadResponse(path=path, error=str(error))
+        except (ConflictError, DeniedError, InvalidError, NotFoundError) as error:
             return FileDownloadResponse(path=path, error=_code(error))
-        if len(content) > MAX_FILE:
-            return FileDownloadResponse(path=path, error=f"the file has more than {MAX_FILE} bytes")
-        return FileDownloadResponse(path=path, content=content)
 
 
 def _thread() -> str:
@@ -123,8 +119,10 @@ def _content(done: Command) -> tuple[bytes, bool]:
     return b"".join(event.bytes for event in done.events()), False
 
 
-def _code(error: Error) -> Literal["file_not_found", "permission_denied", "invalid_path"]:
+def _code(error: Error) -> Literal["file_not_found", "permission_denied", "is_directory", "invalid_path"]:
     """Returns the word of deep agents for an error of a file."""
     if isinstance(error, NotFoundError):
         return "file_not_found"
+    if isinstance(error, ConflictError):
+        return "is_directory"
     return "permission_denied" if isinstance(error, DeniedError) else "invalid_path"

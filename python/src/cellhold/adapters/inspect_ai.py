@@ -10,7 +10,7 @@ import posixpath
 from typing import Any, Literal, overload
 
 from inspect_ai.model import ContentImage, ContentText
-from inspect_ai.tool import Tool, tool
+from inspect_ai.tool import Tool, ToolResult, tool
 from inspect_ai.util import (
     ExecResult,
     OutputLimitExceededError,
@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict
 from .._async.commands import AsyncCommand
 from .._async.session import AsyncSession
 from .._command import output_bytes
-from ..errors import ConflictError, DeniedError, Error, InvalidError, NotFoundError, UnavailableError
+from ..errors import ConflictError, DeniedError, Error, ExhaustedError, InvalidError, NotFoundError, UnavailableError
 from ._answer import answer_of
 
 USER = "user"
@@ -172,13 +172,11 @@ class CellholdSandboxEnvironment(SandboxEnvironment):
         """
         path, most = _path(file), SandboxEnvironmentLimits.MAX_READ_FILE_SIZE
         try:
-            content = await self.session.files.read_range(path, 0, most + 1)
+            content = await self.session.files.read(path, max_bytes=most)
         except Error as error:
-            if error.status != 416:  # the file is empty
-                raise await self._reason(error, path) from error
-            content = b""
-        if len(content) > most:
-            raise OutputLimitExceededError(SandboxEnvironmentLimits.MAX_READ_FILE_SIZE_STR, None)
+            if isinstance(error, ExhaustedError) and not error.status:  # not a limit of the server
+                raise OutputLimitExceededError(SandboxEnvironmentLimits.MAX_READ_FILE_SIZE_STR, None) from error
+            raise await self._reason(error, path) from error
         return content.decode() if text else content
 
     async def _reason(self, error: Error, path: str) -> Exception:
@@ -187,9 +185,10 @@ class CellholdSandboxEnvironment(SandboxEnvironment):
             if (await self.session.files.stat(path)).type == "directory":
                 return IsADirectoryError(f"{path} is a directory.")
         if isinstance(error, NotFoundError):
-            return FileNotFoundError(str(error))
+            return FileNotFoundError(f"{path}: {error}")
         if isinstance(error, (UnavailableError, ConflictError)):
-            return SandboxUnavailableError(str(error))
+            gone: Exception = SandboxUnavailableError(str(error))
+            return gone
         return PermissionError(str(error)) if isinstance(error, DeniedError) else OSError(str(error))
 
 
@@ -219,7 +218,7 @@ def run_code(timeout: float | None = None) -> Tool:
     it, the time of the server ends a cell.
     """
 
-    async def execute(code: str) -> list[ContentText | ContentImage]:
+    async def execute(code: str) -> ToolResult:
         """Run Python in a Jupyter kernel that keeps variables between calls. Use it to compute, analyse data and draw.
 
         The last expression and figures are shown. The working directory is /workspace. input() does not work. Output
@@ -230,6 +229,7 @@ def run_code(timeout: float | None = None) -> Tool:
         """
         environment = sandbox().as_type(CellholdSandboxEnvironment)
         answer = answer_of(await environment.session.run(code, timeout=timeout, raise_on_error=False))
-        return [ContentText(text=answer.text), *(ContentImage(image=image.url) for image in answer.images)]
+        images: list[Any] = [ContentImage(image=image.url) for image in answer.images]
+        return [ContentText(text=answer.text), *images]
 
     return execute
