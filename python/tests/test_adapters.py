@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import inspect
 import threading
+from pathlib import Path
 from typing import Any
 
 import fake
 import pytest
 
 import cellhold
+from cellhold import adapters
 from cellhold._cell import CellView
 from cellhold._values import decode
 from cellhold.adapters import Answer, Conversations
@@ -141,3 +144,19 @@ def running(conversations: Conversations) -> cellhold.Cell:
         if event.text == "begun\n":
             return session.cells.get(str(event.cell))
     raise AssertionError("the session ended")
+
+
+def test_the_page_shows_the_examples_that_the_tests_run() -> None:
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "how-to" / "use-from-agent-frameworks.md").read_text()
+    examples = sorted((root / "python" / "examples").glob("with_*.py"))
+    assert len(examples) == 8
+    assert [file.name for file in examples if f"```python\n{file.read_text()}```" not in page] == []
+
+
+@pytest.mark.parametrize("name", ["Answer", "Conversations", "Image"])
+def test_every_public_name_of_the_adapters_has_a_docstring(name: str) -> None:
+    value = getattr(adapters, name)
+    own = {key: member for key, member in vars(value).items() if not key.startswith("_")}
+    missing = [key for key, member in own.items() if callable(member) and not inspect.getdoc(member)]
+    assert inspect.getdoc(value) and missing == []

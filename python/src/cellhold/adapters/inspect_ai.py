@@ -189,7 +189,8 @@ class CellholdSandboxEnvironment(SandboxEnvironment):
         if isinstance(error, (UnavailableError, ConflictError)):
             gone: Exception = SandboxUnavailableError(str(error))
             return gone
-        return PermissionError(str(error)) if isinstance(error, DeniedError) else OSError(str(error))
+        text = f"{path}: {error}"
+        return PermissionError(text) if isinstance(error, DeniedError) else OSError(text)
 
 
 def _path(path: str) -> str:
