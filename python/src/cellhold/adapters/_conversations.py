@@ -35,7 +35,7 @@ class Conversations:
         *,
         timeout: float | None = None,
         max_text: int = MAX_TEXT,
-        max_conversations: int = 100,
+        max_conversations: int = 50,
     ) -> None:
         """Describes the sessions. No request is sent.
 

@@ -63,7 +63,7 @@ class SandboxBackend(BaseSandbox):
         content, truncated = _content(done)
         text = content.decode("utf-8", "replace")
         if done.status not in ("ok", "exit"):
-            text += f"\nThe command ended with {done.ending}."
+            text += "\n" + (done.data.cause or f"The command ended with {done.ending}.")
         return ExecuteResponse(output=text, exit_code=done.exit_code, truncated=truncated)
 
     def upload_files(self, files: list[tuple[str, bytes]]) -> list[FileUploadResponse]:

@@ -64,6 +64,11 @@ class CellholdSandboxEnvironment(SandboxEnvironment):
         """The session, for cells, figures, checkpoints and all else of cellhold."""
 
     @classmethod
+    def default_concurrency(cls) -> int | None:
+        """Returns the number of samples at the same time: half of the sessions that a server runs by default."""
+        return 32
+
+    @classmethod
     async def sample_init(
         cls, task_name: str, config: SandboxEnvironmentConfigType | None, metadata: dict[str, str]
     ) -> dict[str, SandboxEnvironment]:
