@@ -19,10 +19,11 @@ SUITES  := build/suites
 CLIENTVENV := build/clientvenv
 CLIENTS := build/clients
 PYVENV  := build/pyvenv
+ADAPTERVENV := build/adaptervenv
 PYWHEELS := build/pywheels
 TSTOOLS := build/tstools
 WHEELS  := build/wheels
-TESTENVS := $(VENV)/.done $(SUITES)/.done $(CLIENTVENV)/.done $(CLIENTS)/.done $(WHEELS)/.done $(PYWHEELS)/.done
+TESTENVS := $(VENV)/.done $(SUITES)/.done $(CLIENTVENV)/.done $(CLIENTS)/.done $(WHEELS)/.done $(PYWHEELS)/.done $(ADAPTERVENV)/.done
 SLIM    := -trimpath -ldflags "-s -w"
 # No finding of vet is ignored. staticcheck.conf lists the checks of staticcheck.
 LINT    := go tool -modfile=tools.mod staticcheck
@@ -120,13 +121,19 @@ $(VENV)/.done: test/requirements.txt
 $(BENCHVENV)/.done: bench/requirements.txt
 $(CLIENTVENV)/.done: test/clients/requirements.txt
 $(PYVENV)/.done: python/requirements.txt
+$(ADAPTERVENV)/.done: python/uv.txt python/adapters.txt
 build/%venv/.done:
 	@tools/packages python3=python3
 	@python3 -c 'import venv, ensurepip' 2>/dev/null || tools/packages no-such-command=python3-venv
 	rm -rf $(@D)
 	python3 -m venv $(@D)
 	$(@D)/bin/pip install --quiet --retries 10 --disable-pip-version-check --require-hashes --only-binary :all: -r $<
+	$(if $(filter $(ADAPTERVENV),$(@D)),$(fast-install))
 	@touch $@
+
+# The frameworks have 170 packages. uv installs them in a quarter of the time of pip.
+fast-install = UV_HTTP_RETRIES=10 UV_HTTP_TIMEOUT=180 $(ADAPTERVENV)/bin/uv pip install --quiet --no-cache \
+	--python $(ADAPTERVENV)/bin/python --require-hashes --only-binary :all: -r python/adapters.txt
 
 $(SUITES)/.done: test/suites.txt $(VENV)/.done
 	rm -rf $(@D)

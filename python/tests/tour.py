@@ -110,6 +110,11 @@ async def files(s: AsyncSession, folder: Path) -> None:
     assert (await s.files.upload(big, on_progress=lambda sent, total: sizes.append(sent))).size == 3_000_000
     assert sizes[0] == 1 << 20 and sizes[-1] == 3_000_000
     assert await s.files.read_range("big.bin", 12, 15) == b"234"
+    assert await s.files.read("big.bin", max_bytes=3_000_000) == big.read_bytes()
+    try:
+        await s.files.read("big.bin", max_bytes=2_999_999)
+    except cellhold.ExhaustedError as error:
+        assert "more than 2999999 bytes" in str(error)
     got = await s.files.download("big.bin", folder / "got.bin", on_progress=lambda sent, total: sizes.append(sent))
     assert got.read_bytes() == big.read_bytes() and sizes[-1] == 3_000_000
     await s.files.write("data/a.txt", "text", mode=0o600)

@@ -36,19 +36,43 @@ func packageServer(t *testing.T) []string {
 	index.wheel(t, "example", "1.0", nil)
 	index.wheel(t, "humanize", "4.15.0", nil)
 	s := serve(t, newHome(t), web.flags("--package-index", index.index(), "--max-egress", "allowlist", "--egress-host", "*.example.org")...)
-	return append(os.Environ(), "CELLHOLD_HOME="+newHome(t), "CELLHOLD_TEST_URL="+s.url, "CELLHOLD_TEST_TOKEN="+s.token,
-		"CELLHOLD_TEST_WEB=http://www.example.org:"+web.port, "PATH="+filepath.Dir(binary(t))+":"+os.Getenv("PATH"))
+	return []string{"CELLHOLD_HOME=" + newHome(t), "CELLHOLD_TEST_URL=" + s.url, "CELLHOLD_TEST_TOKEN=" + s.token,
+		"CELLHOLD_TEST_WEB=http://www.example.org:" + web.port, "PATH=" + filepath.Dir(binary(t)) + ":" + os.Getenv("PATH")}
 }
 
 // The tests of the package cellhold run against a server with real sandboxes, a package index and a web server. Each of
 // them is a subtest here.
 func TestThePythonPackage(t *testing.T) {
 	t.Parallel()
-	env := packageServer(t)
+	runPytest(t, "build/pyvenv/bin/python", packageServer(t))
+}
+
+// The adapters run in the real frameworks, with models that follow a script. Each framework draws the plot of the demo.
+func TestTheAdaptersOfFrameworks(t *testing.T) {
+	t.Parallel()
+	home := newHome(t)
+	penguins, err := os.ReadFile(absolute(t, "demo/data/penguins.csv"))
+	if err == nil {
+		err = os.Mkdir(filepath.Join(home, "data"), 0o755)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(home, "data", "penguins.csv"), penguins, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, home, "--no-templates=false") // the first sessions do not wait for the template
+	runPytest(t, "build/adaptervenv/bin/python", []string{"CELLHOLD_URL=" + s.url, "CELLHOLD_TOKEN=" + s.token, "HOME=" + t.TempDir()},
+		"tests_adapters", "--override-ini", "filterwarnings=default") // warnings in the frameworks are theirs
+}
+
+// runPytest runs the tests of the folder python in an environment. Each of them is a subtest.
+func runPytest(t *testing.T, python string, env []string, args ...string) {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "report.xml")
-	cmd := exec.CommandContext(t.Context(), absolute(t, "build/pyvenv/bin/python"), "-m", "pytest", "--junitxml", file)
+	cmd := exec.CommandContext(t.Context(), absolute(t, python), append([]string{"-m", "pytest", "--junitxml", file}, args...)...)
 	cmd.Dir = absolute(t, "python")
-	cmd.Env = env
+	cmd.Env = append(os.Environ(), env...)
 	out, runErr := cmd.CombinedOutput()
 	text, err := os.ReadFile(file)
 	var report pythonReport

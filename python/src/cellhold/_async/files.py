@@ -46,9 +46,20 @@ class AsyncFiles:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def read(self, path: Path_) -> bytes:
-        """Returns the content of a file. Raises NotFoundError."""
-        return (await self._session._send(op.DOWNLOAD_FILE, query=_query(path=path))).content
+    async def read(self, path: Path_, *, max_bytes: int | None = None) -> bytes:
+        """Returns the content of a file. Raises NotFoundError, and ExhaustedError if it has more than max_bytes."""
+        if max_bytes is None:
+            return (await self._session._send(op.DOWNLOAD_FILE, query=_query(path=path))).content
+        content = bytearray()
+        pieces = self._pieces(op.DOWNLOAD_FILE, _query(path=path))
+        try:
+            async for piece, size, total in pieces:
+                if max(size, total or 0) > max_bytes:
+                    raise ExhaustedError(f"The file has more than {max_bytes} bytes; set max_bytes or read a range.")
+                content += piece
+        finally:
+            await pieces.aclose()
+        return bytes(content)
 
     async def read_text(self, path: Path_, encoding: str = "utf-8") -> str:
         """Returns the content of a file as text. Raises NotFoundError, and UnicodeDecodeError."""

@@ -1,0 +1,128 @@
+"""The sandbox of a deep agent of LangChain. Needs `pip install 'cellhold[deepagents]'`, and Python 3.11."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, TypeVar
+
+from deepagents.backends.protocol import ExecuteResponse, FileDownloadResponse, FileUploadResponse
+from deepagents.backends.sandbox import BaseSandbox
+from langgraph.config import get_config
+
+from .._command import output_bytes
+from .._sync.commands import Command
+from .._sync.session import Session
+from ..errors import ConflictError, DeniedError, Error, ExhaustedError, InvalidError, NotFoundError
+from ._conversations import Conversations
+from .langchain import thread_of
+
+T = TypeVar("T")
+
+MAX_OUTPUT = 8 << 20
+"""Maximum bytes of the output of a command. Deep agents move a long output to a file."""
+
+MAX_FILE = 64 << 20
+"""Maximum bytes of a file that is downloaded."""
+
+
+class SandboxBackend(BaseSandbox):
+    """The files and commands of the session of the current thread: `create_deep_agent(model, backend=backend)`.
+
+    With `code_tool` of `cellhold.adapters.langchain` and the same Conversations, a deep agent also runs Python that
+    keeps its variables, in the same session. If the server has ended the session, such as after its idle time, a new
+    one without its files takes its place.
+    """
+
+    def __init__(self, conversations: Conversations, *, timeout: int | None = None) -> None:
+        """Describes the backend. No request is sent.
+
+        Args:
+            conversations: the sessions, which the caller ends
+            timeout: seconds after which a command is ended, if the agent sets none. Default: that of the server
+        """
+        self._conversations = conversations
+        self._timeout = timeout
+
+    @property
+    def id(self) -> str:
+        """Id of the session of the current thread. Raises Error of the server."""
+        return self._session().open().id
+
+    def execute(self, command: str, *, timeout: int | None = None) -> ExecuteResponse:
+        """Runs a shell line in /workspace, and returns its exit status and its output, with standard error.
+
+        Args:
+            command: a line for the shell
+            timeout: seconds after which the command is ended. 0 means the time of the server
+
+        Raises Error of the server.
+        """
+        seconds = self._timeout if timeout is None else timeout
+        line = f"exec 2>&1\n{command}"
+        done = self._renewed(lambda session: session.commands.run(line, timeout=seconds or None, raise_on_error=False))
+        content, truncated = _content(done)
+        text = content.decode("utf-8", "replace")
+        if done.status not in ("ok", "exit"):
+            text += "\n" + (done.data.cause or f"The command ended with {done.ending}.")
+        return ExecuteResponse(output=text, exit_code=done.exit_code, truncated=truncated)
+
+    def upload_files(self, files: list[tuple[str, bytes]]) -> list[FileUploadResponse]:
+        """Writes files, with their missing folders. Each response has the error of its file, or None."""
+        return [FileUploadResponse(path=path, error=self._write(path, content)) for path, content in files]
+
+    def download_files(self, paths: list[str]) -> list[FileDownloadResponse]:
+        """Reads files of at most 64 MiB. Each response has the content or the error of its file."""
+        return [self._read(path) for path in paths]
+
+    def _session(self) -> Session:
+        return self._conversations.session(_thread())
+
+    def _renewed(self, use: Callable[[Session], T]) -> T:
+        """Uses the session. If the server has ended it, a new one takes its place."""
+        try:
+            return use(self._session())
+        except NotFoundError:
+            self._conversations.end(_thread())
+            return use(self._session())
+
+    def _write(self, path: str, content: bytes) -> str | None:
+        try:
+            self._renewed(lambda session: session.files.write(path, content))
+        except (ConflictError, DeniedError, InvalidError, NotFoundError) as error:
+            return _code(error)
+        return None
+
+    def _read(self, path: str) -> FileDownloadResponse:
+        files = self._session().files
+        try:
+            return FileDownloadResponse(path=path, content=files.read(path, max_bytes=MAX_FILE))
+        except ExhaustedError as error:
+            return FileDownloadResponse(path=path, error=str(error))
+        except (ConflictError, DeniedError, InvalidError, NotFoundError) as error:
+            return FileDownloadResponse(path=path, error=_code(error))
+
+
+def _thread() -> str:
+    """Returns the id of the thread that runs now, or "" outside a graph."""
+    try:
+        return thread_of(get_config())
+    except RuntimeError:
+        return ""
+
+
+def _content(done: Command) -> tuple[bytes, bool]:
+    """Returns the output of a command, from its events if it is long, and whether something is missing."""
+    if not done.data.stdout.omitted:
+        return output_bytes(done.data.stdout), False
+    if done.data.stdout.omitted > MAX_OUTPUT:
+        return output_bytes(done.data.stdout), True
+    return b"".join(event.bytes for event in done.events()), False
+
+
+def _code(error: Error) -> Literal["file_not_found", "permission_denied", "is_directory", "invalid_path"]:
+    """Returns the word of deep agents for an error of a file."""
+    if isinstance(error, NotFoundError):
+        return "file_not_found"
+    if isinstance(error, ConflictError):
+        return "is_directory"
+    return "permission_denied" if isinstance(error, DeniedError) else "invalid_path"
