@@ -129,10 +129,13 @@ var imports = map[string]struct {
 	"internal/sandbox/sandboxtest":       {"internal/sandbox internal/guestapi", "it is the contract of every driver"},
 	"internal/sandbox/sandboxtest/probe": {"internal/link internal/sandbox/sandboxtest", "it replaces the agent in tests of sandboxes"},
 	// Tests of the whole project.
-	"test/e2e":    {". client", "it uses the binary like a user"},
-	"test/report": {"", "it reads the output of go test"},
-	"test/prose":  {"", "it reads texts"},
-	"test/docs":   {"", "it reads texts"},
+	"test/e2e":         {". client test/serve", "it uses the binary like a user"},
+	"test/serve":       {". client", "it starts the binary for tests"},
+	"test/hostile":     {". client test/serve", "it attacks the binary as code in a sandbox"},
+	"test/containment": {"", "it runs tests of other packages and reads their output"},
+	"test/report":      {"", "it reads the output of go test"},
+	"test/prose":       {"", "it reads texts"},
+	"test/docs":        {"", "it reads texts"},
 	// Programs connect packages.
 	"cmd/cellhold-guest":       {". internal/agent internal/agent/deputy internal/agent/files internal/agent/command internal/agent/install internal/agent/process internal/agent/written internal/guestapi internal/jupyter internal/link internal/rawio", "it runs next to hostile code; less code is safer"},
 	"cmd/cellhold-runner":      {"internal/sandbox/embedded/runsc", "each process of a sandbox initialises everything that it links"},
