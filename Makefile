@@ -28,7 +28,7 @@ LINT    := go tool -modfile=tools.mod staticcheck
 # Tests with real sandboxes find the stock image in this home.
 export CELLHOLD_TEST_HOME := $(STATE)
 
-.PHONY: build demo test check dist bench gobench clean image polyglot needs-test
+.PHONY: build demo test containment check dist bench gobench clean image polyglot needs-test
 
 ## build: the binary, with the guest's binary and the runner inside
 build:
@@ -49,6 +49,10 @@ test: needs-test check image polyglot $(VENV)/.done $(SUITES)/.done $(CLIENTVENV
 	@go run ./demo -cellhold $(BIN) -home $(STATE) -out build/demo
 	CGO_ENABLED=1 go test -race -short -timeout 20m $$(tools/race-packages)
 	CELLHOLD_TEST_JITTER=1 go run ./test/report -p 1 -parallel 3 -timeout 45m ./...
+
+## containment: the page of known attacks and faults on this machine, in build/containment
+containment: needs-test image polyglot $(VENV)/.done $(SUITES)/.done $(CLIENTVENV)/.done $(CLIENTS)/.done $(WHEELS)/.done
+	@go run ./test/containment -out build/containment
 
 ## check: format, vet, staticcheck, the rules of the code, and the types of the Python package
 check: build $(PYVENV)/.done

@@ -129,9 +129,9 @@ var imports = map[string]struct {
 	"internal/sandbox/sandboxtest":       {"internal/sandbox internal/guestapi", "it is the contract of every driver"},
 	"internal/sandbox/sandboxtest/probe": {"internal/link internal/sandbox/sandboxtest", "it replaces the agent in tests of sandboxes"},
 	// Tests of the whole project.
-	"test/e2e":         {". client test/serve", "it uses the binary like a user"},
-	"test/serve":       {". client", "it starts the binary for tests"},
-	"test/hostile":     {". client test/serve", "it attacks the binary as code in a sandbox"},
+	"test/e2e":         {". client test/servertest", "it uses the binary like a user"},
+	"test/servertest":  {". client", "it starts the binary for tests"},
+	"test/hostile":     {". client test/servertest", "it attacks the binary as code in a sandbox"},
 	"test/containment": {"", "it runs tests of other packages and reads their output"},
 	"test/report":      {"", "it reads the output of go test"},
 	"test/prose":       {"", "it reads texts"},

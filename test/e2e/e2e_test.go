@@ -18,37 +18,37 @@ import (
 
 	"cellhold"
 	"cellhold/client"
-	started "cellhold/test/serve"
+	"cellhold/test/servertest"
 )
 
 func binary(t testing.TB) string {
 	t.Helper()
-	return started.Binary(t)
+	return servertest.Binary(t)
 }
 
 func imageHome(t testing.TB) string {
 	t.Helper()
-	return started.ImageHome(t)
+	return servertest.ImageHome(t)
 }
 
 func newHome(t testing.TB) string {
 	t.Helper()
-	return started.NewHome(t)
+	return servertest.NewHome(t)
 }
 
 func shareImage(t testing.TB, home string) {
 	t.Helper()
-	started.ShareImage(t, home)
+	servertest.ShareImage(t, home)
 }
 
 func emptyHome(t testing.TB) string {
 	t.Helper()
-	return started.EmptyHome(t)
+	return servertest.EmptyHome(t)
 }
 
 // server is one server process.
 type server struct {
-	*started.Server
+	*servertest.Server
 	url, token, home string
 	cmd              *exec.Cmd
 	exited           chan struct{}
@@ -63,7 +63,7 @@ func serve(t testing.TB, home string, flags ...string) *server {
 // serveBy is like serve, but starts another build of the program.
 func serveBy(t testing.TB, program, home string, flags ...string) *server {
 	t.Helper()
-	s := started.StartBy(t, program, home, flags...)
+	s := servertest.StartBy(t, program, home, flags...)
 	return &server{Server: s, url: s.URL, token: s.Token, home: s.Home, cmd: s.Cmd, exited: s.Exited, log: s.Log}
 }
 
@@ -123,7 +123,7 @@ func (s *server) awaitText(t testing.TB, c cellhold.Cell) {
 	}
 }
 
-func text(c cellhold.Cell) string { return started.Text(c) }
+func text(c cellhold.Cell) string { return servertest.Text(c) }
 
 // post sends a request in the form that clients of the article's API use.
 func (s *server) post(t testing.TB, path, contentType, body string) (int, map[string]any) {

@@ -13,7 +13,7 @@ import (
 
 	"cellhold"
 	"cellhold/client"
-	"cellhold/test/serve"
+	"cellhold/test/servertest"
 )
 
 var update = flag.Bool("update", false, "write the golden files again")
@@ -234,7 +234,7 @@ func sharedMemory(t *testing.T, x *target, id cellhold.SessionID) {
 	if c.Status != cellhold.StatusOK {
 		t.Fatalf("the cell ended with %s (%s), want ok or oom", c.Status, c.Cause)
 	}
-	refused(t, results(t, serve.Text(c)))
+	refused(t, results(t, servertest.Text(c)))
 }
 
 // exhaustion: each limited thing ends with an error in the sandbox, and the kernel continues.

@@ -16,7 +16,7 @@ import (
 
 	"cellhold"
 	"cellhold/client"
-	"cellhold/test/serve"
+	"cellhold/test/servertest"
 )
 
 //go:embed attacks
@@ -24,7 +24,7 @@ var attacks embed.FS
 
 // target is the server under attack, with a neighbour and with canaries on the host.
 type target struct {
-	*serve.Server
+	*servertest.Server
 	neighbour cellhold.SessionID
 	name      string       // an abstract Unix socket of the host
 	port      string       // a port on the host's loopback device
@@ -41,7 +41,7 @@ type hostState struct {
 
 func newTarget(t *testing.T) *target {
 	t.Helper()
-	x := &target{Server: serve.Start(t, serve.NewHome(t)), name: fmt.Sprintf("cellhold-canary-%d", os.Getpid())}
+	x := &target{Server: servertest.Start(t, servertest.NewHome(t)), name: fmt.Sprintf("cellhold-canary-%d", os.Getpid())}
 	x.listen(t, "unix", "@"+x.name)
 	x.port = x.listen(t, "tcp", "127.0.0.1:0")
 	x.file = filepath.Join(t.TempDir(), "canary")
@@ -121,7 +121,7 @@ func (x *target) unharmed(t *testing.T) {
 		t.Errorf("the server: %v", err)
 	}
 	c, err := x.Execute(ctx, x.neighbour, client.Code{Code: "print(state)"})
-	if got := strings.TrimSpace(serve.Text(c)); err != nil || got != "kept" {
+	if got := strings.TrimSpace(servertest.Text(c)); err != nil || got != "kept" {
 		t.Errorf("the neighbour prints %q (%v), want kept", got, err)
 	}
 	select {

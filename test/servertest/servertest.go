@@ -1,5 +1,5 @@
-// Package serve starts the built program as a server for tests, with real sandboxes. It checks nothing itself.
-package serve
+// Package servertest starts the built program as a server for tests, with real sandboxes. It checks nothing itself.
+package servertest
 
 import (
 	"bufio"
