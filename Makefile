@@ -31,7 +31,7 @@ LINT    := go tool -modfile=tools.mod staticcheck
 # Tests with real sandboxes find the stock image in this home.
 export CELLHOLD_TEST_HOME := $(STATE)
 
-.PHONY: build demo test check typescript docker-image docker-test dist bench gobench clean image polyglot needs-test
+.PHONY: build demo test containment check typescript docker-image docker-test dist bench gobench clean image polyglot needs-test
 
 ## build: the binary, with the guest's binary and the runner inside
 build:
@@ -55,6 +55,10 @@ test: needs-test
 	@go run ./demo -cellhold $(BIN) -home $(STATE) -out build/demo
 	CELLHOLD_TEST_JITTER=1 CGO_ENABLED=1 go run ./test/report -race -vet=off -short -timeout 60m $$(tools/race-packages)
 	CELLHOLD_TEST_JITTER=1 go run ./test/report -vet=off -p 1 -parallel 3 -timeout 45m $$(tools/race-packages --rest)
+
+## containment: the page of known attacks and faults on this machine, in build/containment
+containment: needs-test image polyglot $(TESTENVS)
+	@go run ./test/containment -out build/containment
 
 ## check: format, vet, staticcheck, the rules of the code, and the types of the Python and TypeScript packages
 check: build typescript $(PYVENV)/.done
