@@ -70,8 +70,9 @@ var imports = map[string]struct {
 	"internal/agent/process":            {". internal/agent/kernels internal/agent/command internal/guestapi internal/jupyter internal/jupyter/stream", "it starts the real processes of kernels and commands"},
 	"internal/agent/forward":            {"internal/guestapi", "it runs next to hostile code; less code is safer"},
 	"internal/egress":                   {". internal/guestapi", "it gets its connections as a function, and knows no sessions"},
-	"internal/server":                   {". client internal/attachment internal/command internal/history internal/mcp internal/notebook internal/oneshot internal/outputs internal/packages internal/registry internal/session internal/server/article internal/server/docs internal/server/download internal/server/exchange internal/server/guard internal/server/inside internal/server/runs internal/session/terms internal/server/e2b internal/server/e2b/access internal/server/envd internal/server/jupyter internal/server/ports", "it calls sessions; the session decides"},
+	"internal/server":                   {". client internal/attachment internal/command internal/history internal/mcp internal/notebook internal/oneshot internal/outputs internal/packages internal/registry internal/session internal/server/article internal/server/connections internal/server/docs internal/server/download internal/server/exchange internal/server/guard internal/server/inside internal/server/runs internal/session/terms internal/server/e2b internal/server/e2b/access internal/server/envd internal/server/jupyter internal/server/ports", "it calls sessions; the session decides"},
 	"internal/server/article":           {". internal/packages internal/registry internal/session internal/notebook internal/outputs internal/server/docs internal/server/exchange internal/server/fastapi", "it is a second API for the same sessions"},
+	"internal/server/connections":       {"", "it counts connections, and reads no request"},
 	"internal/server/download":          {". internal/attachment", "it sends files, and knows no route"},
 	"internal/server/exchange":          {". internal/memory", "it has the code that all routes share, and knows no route"},
 	"internal/server/guard":             {". internal/server/exchange", "it decides which callers are allowed, without the content of a request"},
@@ -155,7 +156,7 @@ var foreign = map[string]string{
 	"github.com/google/go-containerregistry":   "internal/image",
 	"github.com/hashicorp/yamux":               "internal/link",
 	"golang.org/x/net/idna":                    "internal/egress", // a second parser could read a name differently
-	"github.com/danielgtaylor/huma/v2":         "internal/server internal/server/article internal/server/docs internal/server/jupyter internal/server/runs internal/server/ports",
+	"github.com/danielgtaylor/huma/v2":         "internal/server internal/server/article internal/server/connections internal/server/docs internal/server/jupyter internal/server/runs internal/server/ports",
 	"github.com/alecthomas/kong":               "cmd/cellhold internal/cli/setup",
 	"github.com/modelcontextprotocol/go-sdk":   "bench/contender demo internal/mcp", // the benchmark and the demo are clients
 	"connectrpc.com/connect":                   "internal/server/envd",

@@ -99,7 +99,7 @@ func Check(ctx context.Context, o Options) []Finding {
 	}
 	boots := checkBoot(ctx, o)
 	_, limits := cgroup.Find(cgroup.Root)
-	return append([]Finding{checkUser(o, limits), checkNamespaces(boots[0].OK, namespaces), checkCgroups(), checkSpace(o.Dir), checkSnapshotSpace(o)}, boots...)
+	return append([]Finding{checkUser(o, limits), checkNamespaces(boots[0].OK, namespaces), checkCgroups(), checkOpenFiles(openFilesLimit()), checkSpace(o.Dir), checkSnapshotSpace(o)}, boots...)
 }
 
 // checkUser checks what depends on the user: sandboxes' own uids, and the enforcement of their limits. limits is the
