@@ -6,6 +6,7 @@ import (
 	"cellhold/internal/cli/remote"
 	"cellhold/internal/cli/setup"
 	"cellhold/internal/lazy"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -139,7 +140,7 @@ func imagesOf(words []string) (names []string) {
 	if err != nil {
 		return nil
 	}
-	store, err := setup.OpenExisting(c.Home, slog.New(slog.DiscardHandler), nil)
+	store, err := setup.OpenExisting(c.Home, cmp.Or(c.Images, setup.ImagesDir(c.Home)), slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		return nil
 	}

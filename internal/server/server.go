@@ -27,6 +27,7 @@ import (
 	"cellhold/internal/mcp"
 	"cellhold/internal/oneshot"
 	"cellhold/internal/registry"
+	"cellhold/internal/server/connections"
 	"cellhold/internal/server/e2b/access"
 	"cellhold/internal/server/envd"
 	"cellhold/internal/server/exchange"
@@ -59,6 +60,10 @@ type Options struct {
 	TLS          *tls.Config   // nil means plain HTTP
 	InsecureHTTP bool          // allow plain HTTP beyond loopback, for a server behind a proxy that speaks TLS
 	Grace        time.Duration // how long shutdown waits for answers; 0 means 10 seconds
+
+	// MaxConnections is the number of connections at the same time. 0 means half of the descriptors that the process can
+	// open.
+	MaxConnections int
 
 	JupyterPathToken bool // Jupyter's clients can send a token in the path
 	JupyterOlderForm bool // Jupyter's clients get the older form of messages only
@@ -105,6 +110,9 @@ func New(o Options) (*Server, error) {
 	if o.Grace == 0 {
 		o.Grace = defaultGrace
 	}
+	if o.MaxConnections == 0 {
+		o.MaxConnections = connections.MostNow()
+	}
 	s := &Server{sessions: o.Sessions, options: o, log: o.Logger, started: time.Now()}
 	s.runs = oneshot.New(oneshot.Options{Create: o.Sessions.CreateOnce, Home: o.Sessions.Home(), MaxSessions: o.Sessions.MaxSessions(), MaxTimeout: o.Sessions.MaxTimeout(), Logger: o.Logger})
 	s.guard = guard.Guard{Tokens: o.Tokens, Origins: o.Origins, Public: public, Linked: access.IsLink, Long: longBody}
@@ -136,6 +144,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		ln.Close()
 		return err
 	}
+	ln = connections.Limit(ln, s.options.MaxConnections, s.busyAnswer(), s.tooMany())
 	hs := &http.Server{
 		Handler:           s.handler,
 		ReadHeaderTimeout: headerTime,
@@ -161,6 +170,29 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		s.shutdown(ctx, hs)
 		<-served
 		return nil
+	}
+}
+
+// busyAnswer is the answer to a connection above the limit. A client that expects TLS cannot read it.
+func (s *Server) busyAnswer() string {
+	if s.options.TLS != nil {
+		return ""
+	}
+	const body = `{"title":"Service Unavailable","status":503,"kind":"unavailable","detail":"The server has too many connections. Try again later, and use one connection for several requests."}` + "\n"
+	return fmt.Sprintf("HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\nRetry-After: 1\r\nConnection: close\r\n\r\n%s", len(body), body)
+}
+
+// tooMany returns a function that logs refused connections, at most once a minute.
+func (s *Server) tooMany() func(open int) {
+	var refused int
+	var last time.Time
+	return func(open int) {
+		refused++
+		if time.Since(last) < time.Minute {
+			return
+		}
+		last = time.Now()
+		s.log.Warn("connections are refused: the limit is half of the descriptors that the server can open (ulimit -n)", "open", open, "limit", s.options.MaxConnections, "refused", refused)
 	}
 }
 

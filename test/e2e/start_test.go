@@ -62,6 +62,7 @@ func TestAServerThatCannotStartPrintsTheReason(t *testing.T) {
 		t.Fatal(err)
 	}
 	none := []string{"unshare", "--user", "--map-root-user", "sh", "-c", `echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"`, "sh"}
+	fewFiles := []string{"sh", "-c", `ulimit -n 1024 && exec "$@"`, "sh"}
 	serveOn := func(home string, more ...string) []string {
 		return append([]string{"--home", home, "serve", "--listen", "127.0.0.1:0"}, more...)
 	}
@@ -78,6 +79,8 @@ func TestAServerThatCannotStartPrintsTheReason(t *testing.T) {
 		"serve, a file as home":              {nil, serveOn(file), 1, "use --home with a folder that this user can write to"},
 		"run, a file as home":                {nil, []string{"--home", file, "run", script}, 1, "use --home with a folder that this user can write to"},
 		"doctor, a file as home":             {nil, []string{"--home", file, "doctor"}, 1, "use --home with a folder that this user can write to"},
+		"serve, few open files":              {fewFiles, serveOn(newHome(t)), 1, "a process can open 1024 files; a sandbox needs 4096; raise the limit"},
+		"doctor, few open files":             {fewFiles, []string{"--home", newHome(t), "doctor"}, 1, "LimitNOFILE=65536"},
 		"serve, no user namespaces":          {none, serveOn(newHome(t)), 1, "sandboxes need root or user namespaces"},
 		"run, no user namespaces":            {none, []string{"--home", newHome(t), "run", script}, 1, "sandboxes need root or user namespaces"},
 		"doctor, no user namespaces":         {none, []string{"--home", newHome(t), "doctor"}, 1, "fix: allow user namespaces"},

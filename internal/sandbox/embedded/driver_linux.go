@@ -76,6 +76,9 @@ func open(o Options) (*Driver, error) {
 	if !filepath.IsAbs(o.Dir) || !filepath.IsAbs(o.Guest) || !filepath.IsAbs(o.Runner) {
 		return nil, fmt.Errorf("%w: Dir, Guest and Runner must be absolute paths, not %q, %q and %q", errOptions, o.Dir, o.Guest, o.Runner)
 	}
+	if err := requireOpenFiles(openFilesLimit()); err != nil {
+		return nil, err
+	}
 	d := &Driver{
 		dir:          filepath.Clean(o.Dir),
 		agent:        agent{path: filepath.Clean(o.Guest)},

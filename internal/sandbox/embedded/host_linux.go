@@ -102,7 +102,7 @@ func Check(ctx context.Context, o Options) []Finding {
 	}
 	boots := checkBoot(ctx, o)
 	_, limits := cgroup.Find(cgroup.Root)
-	return append([]Finding{checkUser(o, limits), checkNamespaces(boots[0].OK, namespaces), checkCgroups(), checkSpace(o.Dir), checkSnapshotSpace(o)}, boots...)
+	return append([]Finding{checkUser(o, limits), checkNamespaces(boots[0].OK, namespaces), checkCgroups(), checkOpenFiles(openFilesLimit()), checkSpace(o.Dir), checkSnapshotSpace(o)}, boots...)
 }
 
 // checkUser checks whether the server's user can give sandboxes their own uids and enforce their limits. limits is the
