@@ -137,6 +137,10 @@ var calls = map[string]func(context.Context, *client.Client){
 	},
 	"lock-packages":  func(ctx context.Context, c *client.Client) { _, _ = c.Lock(ctx, "s1") },
 	"remove-package": func(ctx context.Context, c *client.Client) { _, _ = c.RemovePackage(ctx, "s1", "x") },
+	"complete":       func(ctx context.Context, c *client.Client) { _, _ = c.Complete(ctx, "s1", "k1", "x", 1) },
+	"inspect":        func(ctx context.Context, c *client.Client) { _, _ = c.Inspect(ctx, "s1", "k1", "x", 1, 1) },
+	"is-complete":    func(ctx context.Context, c *client.Client) { _, _ = c.IsComplete(ctx, "s1", "k1", "x") },
+	"get-history":    func(ctx context.Context, c *client.Client) { _, _ = c.History(ctx, "s1", "k1", 5) },
 	"get-ports":      func(ctx context.Context, c *client.Client) { _, _ = c.Ports(ctx, "s1") },
 	"use-port": func(ctx context.Context, c *client.Client) {
 		_, _ = c.UsePort(ctx, "s1", client.PortRequest{Port: 8000, Path: "a/b.html?x=1"})
