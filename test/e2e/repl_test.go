@@ -78,7 +78,7 @@ func TestAPersonDrawsThePlotOfTheDemoInATerminal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if plot, err := png.Decode(bytes.NewReader(data)); err != nil || plot.Bounds().Dx() != 1200 {
+	if plot, err := png.Decode(bytes.NewReader(data)); err != nil || plot.Bounds().Dx() < 1000 || len(data) < 50_000 {
 		t.Errorf("the plot: %v, %v", plot.Bounds(), err)
 	}
 	if link := "\x1b]8;;file://"; !strings.Contains(w.output(), link) || !strings.Contains(w.output(), path+"\x1b\\") {
@@ -111,7 +111,7 @@ func TestAPersonUsesASessionOfAServerInATerminal(t *testing.T) {
 	w.until("In [2]: ")
 	w.key("Up") // the history has the code of the agent
 	w.until("In [2]: kept = 'by the agent'")
-	w.key("C-c")
+	w.key("C-u")
 	w.typed("%checkpoint before")
 	w.until("Checkpoint before saved.")
 	w.typed("kept = 'changed'")

@@ -140,18 +140,35 @@ func (x *execution) ask(ctx context.Context, e cellhold.Event) error {
 	x.mu.Lock()
 	x.stop = stop
 	x.mu.Unlock()
+	var watching sync.WaitGroup
+	watching.Go(func() { x.awaitAnswer(asking, e.Seq, stop) })
 	text, err := x.answer(asking, c)
+	stop()
+	watching.Wait()
 	x.mu.Lock()
 	x.stop = nil
 	x.mu.Unlock()
 	if err != nil {
-		return nil // a signal ended the question, and the cell gets the signal; at the end of the input, its timeout ends it
+		return nil // a signal or another answer ended the question; at the end of the input, the cell's timeout ends it
 	}
 	err = x.r.Client.Answer(ctx, x.r.Session, x.cell.ID, e.Seq, text)
 	if cellhold.KindOf(err) == cellhold.Conflict {
 		return x.r.Printer.Note("the answer came too late")
 	}
 	return err
+}
+
+// awaitAnswer ends a question when another caller has answered it, or when the cell is done.
+func (x *execution) awaitAnswer(ctx context.Context, question int64, stop context.CancelFunc) {
+	for e, err := range x.r.Client.Watch(ctx, x.r.Session, question) {
+		if err != nil {
+			return
+		}
+		if e.Cell == x.cell.ID && (e.Type == cellhold.EventInputReply || e.Type == cellhold.EventCellDone) {
+			stop()
+			return
+		}
+	}
 }
 
 func (x *execution) answer(ctx context.Context, c cellhold.InputRequestContent) (string, error) {
