@@ -1,13 +1,13 @@
 package main
 
 import (
+	"cellhold/client"
 	"cellhold/docker"
 	"cellhold/internal/cli/console"
 	"cellhold/internal/cli/container"
 	"context"
 	"crypto/tls"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"time"
@@ -34,20 +34,14 @@ const healthWait = 5 * time.Second
 func (c *healthCmd) Run(ctx context.Context, t *console.Terminal) error {
 	ctx, cancel := context.WithTimeout(ctx, healthWait)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL+"/v1/health", nil)
+	// The certificate of a server is for its public name, and this request has no secret.
+	anyName := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	server, err := client.New(client.Options{URL: c.URL, HTTP: anyName, Patience: time.Nanosecond}) // the caller tries again
 	if err != nil {
 		return console.Usage(err)
 	}
-	// The certificate of a server is for its public name, and this request has no secret.
-	private := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
-	answer, err := private.Do(r)
-	if err != nil {
-		return fmt.Errorf("the server does not answer: %w", err)
-	}
-	defer answer.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, 1<<16))
-	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("the server answers with status %d, want 200", answer.StatusCode)
+	if err := server.Health(ctx); err != nil {
+		return fmt.Errorf("the server does not work: %w", err)
 	}
 	_, err = fmt.Fprintln(t.Out, "the server works")
 	return err

@@ -49,6 +49,10 @@ var reached = map[string]string{
 var notReached = map[string]string{
 	"resize-command": "`exec` sends it when the size of your terminal changes",
 	"connect-kernel": "`session connect` uses it for programs of Jupyter",
+	"complete":       "`repl` sends it for the key Tab",
+	"inspect":        "`repl` sends it for `?` and `??`",
+	"is-complete":    "`repl` sends it when you press Enter",
+	"get-history":    "`repl` sends it for the lines of earlier cells",
 	"upload-files":   "it is the form of browsers; `cp` and `file write` upload files",
 }
 
@@ -57,6 +61,13 @@ var noJSON = map[string]string{
 	"serve": "the server prints its log; with --private, it prints JSON",
 	"run":   "the output is that of the script",
 	"mcp":   "the output is the protocol",
+
+	"repl":    "it is for people; submit prints JSON",
+	"attach":  "it is for people; session events prints JSON",
+	"logs":    "it is for people; cell show prints JSON",
+	"top":     "it is for people; session ls prints JSON",
+	"health":  "the exit status is the answer",
+	"seccomp": "the output is a JSON document",
 
 	"completion": "the output is a script",
 	"man":        "the output is a page",
@@ -267,6 +278,7 @@ func statusTable() string {
 func TestCommandsThatUseAServerSendNothingThemselves(t *testing.T) {
 	// The client is the only package that sends requests of /v1. Each file that can send others has a reason.
 	reasons := map[string]string{
+		"containers.go":                              "it gives the client a connection that accepts the certificate of another name",
 		"private.go":                                 "it gives the client a connection to the server of the same process",
 		"../../internal/cli/setup/packages.go":       "it configures the server's requests to package indexes",
 		"../../internal/cli/remote/network.go":       "it uses names of methods and statuses, for requests to ports through the client",
