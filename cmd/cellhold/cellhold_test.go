@@ -24,8 +24,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestMain turns the test binary into cellhold if a script runs it by that name. That cellhold has fake sandboxes, and
-// kernels that run the toy language of package jupytertest.
+// TestMain lets the test binary act as the program cellhold if a script calls it by this name. The program then uses
+// fake sandboxes. Their kernels run the toy language of package jupytertest.
 func TestMain(m *testing.M) {
 	if os.Getenv("CELLHOLD_TEST_REAL") != "" { // see the function ourselves
 		main()
@@ -50,14 +50,14 @@ func TestStories(t *testing.T) {
 	})
 }
 
-// noImages finds every image, because fake sandboxes need none.
+// noImages resolves every name, because fake sandboxes use no image.
 type noImages struct{}
 
 func (noImages) Resolve(name string) (session.Image, error) {
 	return session.Image{Name: name, Digest: "sha256:0", Rootfs: "/"}, nil
 }
 
-// fakeDriver closes the fake world when the driver closes, because no later process can find that world.
+// fakeDriver closes the fake.World together with the driver, because no later process can find its sandboxes.
 type fakeDriver struct {
 	*fake.Driver
 	world *fake.World
