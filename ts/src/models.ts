@@ -174,6 +174,18 @@ export interface components {
             /** @description Cells of the session, oldest first. */
             cells: components["schemas"]["Cell"][];
         };
+        CheckCode: {
+            /**
+             * @description Code to check, at most 4 MiB. It does not run.
+             * @example for i in range(3):
+             */
+            code: string;
+            /**
+             * @description Kernel to ask. Absent means the session's first kernel.
+             * @example python3
+             */
+            kernel?: string;
+        };
         Checkpoint: {
             /**
              * Format: date-time
@@ -302,6 +314,61 @@ export interface components {
             tail?: string;
             /** @description The output. If bytes are omitted, only its beginning. */
             text: string;
+        };
+        CompleteCode: {
+            /**
+             * @description Code to complete, at most 4 MiB.
+             * @example pri
+             */
+            code: string;
+            /**
+             * Format: int64
+             * @description Position of the cursor in the code, in Unicode characters. Absent means the end.
+             * @example 3
+             */
+            cursor?: number;
+            /**
+             * @description Kernel to ask. Absent means the session's first kernel.
+             * @example python3
+             */
+            kernel?: string;
+        };
+        Completeness: {
+            /** @description Spaces and tabs for the beginning of the next line, if the code is incomplete. */
+            indent?: string;
+            /**
+             * @description complete: the code can run. incomplete: it needs more lines. invalid: it can never run. unknown: the kernel cannot tell.
+             * @enum {string}
+             */
+            status: "complete" | "incomplete" | "invalid" | "unknown";
+        };
+        Completion: {
+            /**
+             * Format: int64
+             * @description Position in the code where the replaced part ends, in Unicode characters.
+             */
+            end: number;
+            /** @description Texts that can replace the code from start to end, at most 1000. The kernel is not trusted: a text can have control characters. */
+            matches: components["schemas"]["CompletionMatch"][];
+            /**
+             * Format: int64
+             * @description Position in the code where the replaced part begins, in Unicode characters.
+             */
+            start: number;
+            /** @description True if matches were left out, because there are too many or they are too long. */
+            truncated?: boolean;
+        };
+        CompletionMatch: {
+            /**
+             * @description Text that replaces the code from start to end.
+             * @example print
+             */
+            text: string;
+            /**
+             * @description Kind of the named object, such as function, module or instance, if the kernel tells it.
+             * @example function
+             */
+            type?: string;
         };
         CreateSession: {
             /**
@@ -575,6 +642,28 @@ export interface components {
              */
             status: "ok";
         };
+        HistoryEntry: {
+            /** @description Cell that ran the code. */
+            cell: string;
+            /** @description Submitted source code. */
+            code: string;
+            /**
+             * Format: int64
+             * @description Number in the kernel's prompt. Absent if the cell did not run.
+             */
+            execution_count?: number;
+            /** @description Kernel of the cell. */
+            kernel: string;
+            /**
+             * Format: date-time
+             * @description Time at which the server accepted the cell.
+             */
+            submitted: string;
+        };
+        HistoryList: {
+            /** @description Code of the newest cells, the oldest of them first, at most 4 MiB. */
+            history: components["schemas"]["HistoryEntry"][];
+        };
         ImportedNotebook: {
             /** @description Ids of the new cells, in order. */
             cells: string[];
@@ -596,6 +685,40 @@ export interface components {
              * @description Number of input bytes that the server accepted since the command started.
              */
             offset: number;
+        };
+        InspectCode: {
+            /**
+             * @description Code that names the object, at most 4 MiB.
+             * @example print
+             */
+            code: string;
+            /**
+             * Format: int64
+             * @description Position in the code of the object's name, in Unicode characters. Absent means the end.
+             * @example 5
+             */
+            cursor?: number;
+            /**
+             * Format: int64
+             * @description 1 adds the source code of the object, if the kernel has it.
+             * @example 1
+             */
+            detail?: number;
+            /**
+             * @description Kernel to ask. Absent means the session's first kernel.
+             * @example python3
+             */
+            kernel?: string;
+        };
+        Inspection: {
+            /** @description Description of the object by MIME type: text/plain, and text/html from some kernels. Texts of Python have colours of terminals. */
+            data: {
+                [key: string]: unknown;
+            };
+            /** @description True if the kernel knows an object at the position. */
+            found: boolean;
+            /** @description True if a text was cut, or if a text was left out. */
+            truncated?: boolean;
         };
         InstallPackages: {
             /**
@@ -1522,11 +1645,16 @@ export type AttemptPage = components['schemas']['AttemptPage'];
 export type Cell = components['schemas']['Cell'];
 export type CellFile = components['schemas']['CellFile'];
 export type CellList = components['schemas']['CellList'];
+export type CheckCode = components['schemas']['CheckCode'];
 export type Checkpoint = components['schemas']['Checkpoint'];
 export type CheckpointList = components['schemas']['CheckpointList'];
 export type Command = components['schemas']['Command'];
 export type CommandList = components['schemas']['CommandList'];
 export type CommandOutput = components['schemas']['CommandOutput'];
+export type CompleteCode = components['schemas']['CompleteCode'];
+export type Completeness = components['schemas']['Completeness'];
+export type Completion = components['schemas']['Completion'];
+export type CompletionMatch = components['schemas']['CompletionMatch'];
 export type CreateSession = components['schemas']['CreateSession'];
 export type Directory = components['schemas']['Directory'];
 export type Egress = components['schemas']['Egress'];
@@ -1540,9 +1668,13 @@ export type FileList = components['schemas']['FileList'];
 export type FilesWritten = components['schemas']['FilesWritten'];
 export type ForkSession = components['schemas']['ForkSession'];
 export type Health = components['schemas']['Health'];
+export type HistoryEntry = components['schemas']['HistoryEntry'];
+export type HistoryList = components['schemas']['HistoryList'];
 export type ImportedNotebook = components['schemas']['ImportedNotebook'];
 export type InputRequest = components['schemas']['InputRequest'];
 export type InputTaken = components['schemas']['InputTaken'];
+export type InspectCode = components['schemas']['InspectCode'];
+export type Inspection = components['schemas']['Inspection'];
 export type InstallPackages = components['schemas']['InstallPackages'];
 export type Installation = components['schemas']['Installation'];
 export type Kernel = components['schemas']['Kernel'];
