@@ -143,6 +143,7 @@ func TestAPersonUsesASessionOfAServerInATerminal(t *testing.T) {
 	w.typed("import signal; _ = signal.signal(2, signal.SIG_IGN); print('deaf'); __import__('time').sleep(600)")
 	w.until("\ndeaf\n")
 	w.key("C-c")
+	w.until("\ndeaf\n^C")
 	w.key("C-c")
 	w.until("To come back: cellhold repl --url " + s.url + " " + string(id))
 	w.until("[status 130]")

@@ -21,11 +21,11 @@ func (r *REPL) run(ctx context.Context, code string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	x := &execution{r: r, cell: cell, cancel: cancel}
-	var tasks sync.WaitGroup
-	defer tasks.Wait()
+	defer x.tasks.Wait()
+	defer cancel(nil) // before the wait
 	done := make(chan struct{})
 	defer close(done)
-	tasks.Go(func() { x.signals(ctx, done) })
+	x.tasks.Go(func() { x.signals(ctx, done) })
 	err = x.watch(ctx)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
@@ -38,6 +38,7 @@ type execution struct {
 	r      *REPL
 	cell   cellhold.Cell
 	cancel context.CancelCauseFunc
+	tasks  sync.WaitGroup
 
 	mu          sync.Mutex
 	interrupted bool
@@ -72,10 +73,14 @@ func (x *execution) signal(ctx context.Context, s os.Signal) {
 	case again:
 		x.cancel(ErrDetached)
 	default:
-		// A queued cell must not run later: the user did not want it.
-		if _, err := x.r.Client.Cancel(ctx, x.r.Session, x.cell.ID); err != nil && cellhold.KindOf(err) != cellhold.Conflict {
-			x.cancel(err)
-		}
+		x.tasks.Go(func() { x.interrupt(ctx) }) // the next signal must not wait for it
+	}
+}
+
+// interrupt cancels the cell. A queued cell must not run later: the user did not want it.
+func (x *execution) interrupt(ctx context.Context) {
+	if _, err := x.r.Client.Cancel(ctx, x.r.Session, x.cell.ID); err != nil && cellhold.KindOf(err) != cellhold.Conflict && ctx.Err() == nil {
+		x.cancel(err)
 	}
 }
 

@@ -31,7 +31,7 @@ type REPL struct {
 	Session  cellhold.SessionID
 	Kernel   cellhold.KernelID // empty: the first one
 	Timeout  time.Duration     // of each cell; 0: the server's default
-	Private  bool              // the server ends with this process, so a cell cannot continue
+	Private  bool              // the server ends with this process, so no cell continues
 	Return   string            // command that comes back to a session, without the session
 
 	language string

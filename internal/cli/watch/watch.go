@@ -135,7 +135,7 @@ func (v *viewer) close() {
 	}
 	v.ask.Wait()
 	if v.failed != nil {
-		_ = v.p.Note("the answer was not sent: %v", console.Message(v.failed)) // without a terminal, no person reads it
+		_ = v.p.Note("the answer was not sent: %v", console.Message(v.failed)) // without a terminal, the text is lost
 		v.failed = nil
 	}
 }
