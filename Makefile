@@ -21,6 +21,7 @@ CLIENTS := build/clients
 PYVENV  := build/pyvenv
 PYWHEELS := build/pywheels
 WHEELS  := build/wheels
+TESTENVS := $(VENV)/.done $(SUITES)/.done $(CLIENTVENV)/.done $(CLIENTS)/.done $(WHEELS)/.done $(PYWHEELS)/.done
 SLIM    := -trimpath -ldflags "-s -w"
 # No finding of vet is ignored. staticcheck.conf lists the checks of staticcheck.
 LINT    := go tool -modfile=tools.mod staticcheck
@@ -44,11 +45,14 @@ demo: image
 	@go run ./demo -cellhold $(BIN) -home $(STATE) -out build/demo
 
 ## test: everything, with real sandboxes and a real Jupyter kernel
-# Tests that call t.Parallel mostly wait, so three at once suit two cores.
-test: needs-test check image polyglot $(VENV)/.done $(SUITES)/.done $(CLIENTVENV)/.done $(CLIENTS)/.done $(WHEELS)/.done $(PYWHEELS)/.done
+# The environments wait for the network and for one processor most of the time, so they are made during the check.
+# Most packages run only under the race detector. Packages that cannot, and those whose tests are shorter there, run
+# without it. Tests that call t.Parallel mostly wait, so three at once suit two cores. vet is part of check.
+test: needs-test
+	@$(MAKE) --jobs=3 --output-sync=target check image polyglot $(TESTENVS)
 	@go run ./demo -cellhold $(BIN) -home $(STATE) -out build/demo
-	CGO_ENABLED=1 go test -race -short -timeout 20m $$(tools/race-packages)
-	CELLHOLD_TEST_JITTER=1 go run ./test/report -p 1 -parallel 3 -timeout 45m ./...
+	CELLHOLD_TEST_JITTER=1 CGO_ENABLED=1 go run ./test/report -race -vet=off -short -timeout 60m $$(tools/race-packages)
+	CELLHOLD_TEST_JITTER=1 go run ./test/report -vet=off -p 1 -parallel 3 -timeout 45m $$(tools/race-packages --rest)
 
 ## check: format, vet, staticcheck, the rules of the code, and the types of the Python package
 check: build $(PYVENV)/.done

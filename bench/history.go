@@ -13,7 +13,7 @@ import (
 	"cellhold/bench/report"
 )
 
-// historyFile returns the path of the history. The repository contains it.
+// historyFile returns the path of the history. The repository contains this file.
 func historyFile(o options) string { return filepath.Join(o.sources, "reference", "history.json") }
 
 // readHistory returns the history; without the file it is empty.
@@ -32,7 +32,7 @@ func readHistory(o options) (report.History, error) {
 // full reports whether a run measures everything, and so belongs to the history.
 func (o options) full() bool { return !o.quick && len(o.only) == 0 && len(o.with) == 0 }
 
-// extendHistory adds a full run to the history, and writes it.
+// extendHistory adds the report of a full run to the history, and writes the file of the history.
 func extendHistory(o options, h report.History, r *report.Report) (report.History, error) {
 	h = h.With(r.Entry())
 	var text bytes.Buffer
@@ -51,8 +51,8 @@ func versionOf(ctx context.Context, program string) string {
 	return ""
 }
 
-// commitOf returns the commit of the sources, or "" without git. If files other than results and documents have changed
-// since then, the result ends with "+changes".
+// commitOf returns the commit of the sources, or "" without git. It adds "+changes" if tracked files differ from the
+// commit. Changes in bench/reference and in Markdown files do not count.
 func commitOf(ctx context.Context, sources string) string {
 	git := func(args ...string) (string, error) {
 		out, err := exec.CommandContext(ctx, "git", append([]string{"-C", sources}, args...)...).Output()

@@ -10,9 +10,9 @@ import (
 	"cellhold/bench/report"
 )
 
-// A run of sources with uncommitted changes must not replace the history's entry of their commit. Changes of results and of
-// Markdown files do not count, because each full run causes some.
-func TestTheCommitOfTheSourcesTellsOfChanges(t *testing.T) {
+// A run of sources with uncommitted changes must not replace the history's entry for their commit. Changes in
+// bench/reference and in Markdown files do not count, because each full run changes such files.
+func TestTheCommitOfTheSourcesShowsUncommittedChanges(t *testing.T) {
 	sources := filepath.Join(t.TempDir(), "bench")
 	change := func(name string) {
 		t.Helper()

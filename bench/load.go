@@ -13,12 +13,14 @@ import (
 	"cellhold/bench/report"
 )
 
-// loads are numbers of sessions, and the number of cells that each session runs without a pause. The cells take one or
-// two seconds. In a shorter measurement, the sessions that are idle at its end would count more.
+// loads are the loads to measure: how many sessions run, and how many cells each session runs without a pause. On a
+// server of cellhold, all cells of a turn take one to three seconds. At the end of a turn, some sessions have no more
+// cells. In a shorter turn, their idle time would count more.
 var loads = []struct{ sessions, cells int }{{1, 100}, {8, 30}, {32, 16}}
 
-// load measures how many cells a second several sessions run, each one cell at a time. A target compares cellhold with
-// as many bare kernels, so these two are measured in turns. The other contenders follow.
+// load measures how many cells per second several sessions run. Each session runs one cell at a time. A target of the
+// report compares sessions of cellhold with the same number of bare kernels, so these two contenders take turns. Then
+// the other contenders take turns.
 func (b *bench) load(ctx context.Context) error {
 	for _, l := range loads {
 		f := b.report.Add(report.Figure{Key: fmt.Sprintf("load-%d", l.sessions), Title: fmt.Sprintf("Cells a second, sessions: %d", l.sessions), Unit: "cells/s", Higher: true})
@@ -71,8 +73,8 @@ func (b *bench) loadInTurns(ctx context.Context, group []*entry, n, cells int, f
 	}, f)
 }
 
-// measureRate runs do repeatedly in several workers, and records the rate in each window. The first window is not counted,
-// because workers start in it.
+// measureRate calls do repeatedly in several workers, and records the rate of calls in each window. It does not count
+// the first window, because the workers start then.
 func (b *bench) measureRate(ctx context.Context, into *report.Series, windowSeconds, workers int, do func(context.Context, int) error) error {
 	window := time.Duration(windowSeconds) * time.Second
 	var done atomic.Int64
@@ -102,7 +104,8 @@ func (b *bench) measureRate(ctx context.Context, into *report.Series, windowSeco
 	return errors.Join(failed...)
 }
 
-// openAll opens n sessions, as many at a time as there are cores, and runs a first cell in each session.
+// openAll opens n sessions, and runs a first cell in each session. It opens at most one session per core at a time.
+// After an error it also returns the sessions that it opened.
 func openAll(ctx context.Context, e contender.Contender, n int) ([]contender.Session, error) {
 	sessions, failed := make([]contender.Session, n), make([]error, n)
 	places := make(chan struct{}, runtime.NumCPU())
@@ -138,8 +141,8 @@ func endAll(ctx context.Context, sessions []contender.Session) {
 	all.Wait()
 }
 
-// creates measures the sustained rate of sessions that are created, used for one cell and ended. The measurement starts after
-// the stock of warm sandboxes is used up.
+// creates measures how many sessions per second can be created, used for one cell and ended over a longer time. The
+// measurement starts after the stock of warm sandboxes is used up.
 func (b *bench) creates(ctx context.Context) error {
 	f := b.report.Add(report.Figure{Key: "creates", Title: "Sustained creates, each with its first answer and its end", Unit: "sessions/s", Higher: true})
 	workers := 2 * runtime.NumCPU()
@@ -156,7 +159,7 @@ func (b *bench) createsOf(ctx context.Context, e *entry, workers int, into *repo
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	var stock atomic.Int64
-	stock.Store(int64(2 * b.o.warm)) // twice, because the server makes new ones while sessions use the first ones
+	stock.Store(int64(2 * b.o.warm)) // twice, because the server makes new warm sandboxes during this loop
 	var used sync.WaitGroup
 	for range workers {
 		used.Go(func() {
@@ -173,7 +176,7 @@ func (b *bench) createsOf(ctx context.Context, e *entry, workers int, into *repo
 	})
 }
 
-// openUsed is openAll for sessions that have used pandas.
+// openUsed opens n sessions as openAll does, and then uses pandas in each session.
 func openUsed(ctx context.Context, e contender.Contender, n int) ([]contender.Session, error) {
 	sessions, err := openAll(ctx, e, n)
 	if err != nil {

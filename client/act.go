@@ -16,8 +16,8 @@ func (c *Client) Cancel(ctx context.Context, id cellhold.SessionID, cell cellhol
 	return out, err
 }
 
-// InterruptCell interrupts a cell if it runs. It never interrupts another cell. An empty kernel means the
-// first one.
+// InterruptCell interrupts a cell if the cell is running. It never interrupts another cell. If k is empty, the cell
+// belongs to the first kernel.
 func (c *Client) InterruptCell(ctx context.Context, id cellhold.SessionID, k cellhold.KernelID, cell cellhold.CellID) error {
 	q := url.Values{"cell": {string(cell)}}
 	if k != "" {

@@ -1,9 +1,12 @@
 // Package client calls the HTTP API of a cellhold server.
 //
 // Most methods send one request. Methods that read a list in pages send one request for each page. Methods that
-// wait, watch or feed input repeat their requests when a wait ends or a connection breaks. Errors are
-// *cellhold.Error with the server's kind and message, or wrap the context's error. The client never submits code
-// twice: if the answer to a submission is lost, the caller gets an error and decides whether to submit again.
+// wait, watch or feed input repeat their requests when a wait ends or a connection breaks. An error
+// answer of the server is a *cellhold.Error with the server's kind and message. If the server cannot be reached, the
+// kind is Unavailable. If the context ends, the error wraps the context's error.
+//
+// The client retries the submission of a batch with a key, and the server runs its code once. The client submits all
+// other code once: if the answer is lost, the caller gets an error and decides whether to submit again.
 package client
 
 import (
@@ -24,7 +27,7 @@ import (
 )
 
 const (
-	// defaultPatience is the default of Options.Patience. A restart of the server that adopts sandboxes takes
+	// defaultPatience is the default of Options.Patience. A server that restarts and adopts sandboxes is ready within
 	// seconds.
 	defaultPatience = time.Minute
 	// maxProblem is the maximum number of bytes that the client reads from an error answer.
@@ -36,7 +39,7 @@ type Options struct {
 	URL      string        // URL of the server, such as "http://127.0.0.1:5002"; required
 	Token    string        // empty if the server needs no token
 	HTTP     *http.Client  // nil means a new client with its own transport
-	Patience time.Duration // how long methods that wait, watch or feed input retry while the server cannot be reached; 0 means one minute
+	Patience time.Duration // retry time of methods that wait, watch or feed input; 0 means one minute
 }
 
 // Client calls one server. Its methods can be called from any goroutine.
@@ -54,7 +57,7 @@ func New(o Options) (*Client, error) {
 		return nil, fmt.Errorf("client: invalid server URL %q: use a URL such as http://127.0.0.1:5002", o.URL)
 	}
 	if strings.ContainsFunc(o.Token, func(r rune) bool { return r <= ' ' || r > '~' }) { // a caller can pass a complete line of the token file by mistake
-		return nil, errors.New("client: the token has a space or a line break. A line of the server's token file is a name and a token; use only the token")
+		return nil, errors.New("client: the token has a space, a line break or a character that is not ASCII. A line of the server's token file has a name and a token; use only the token")
 	}
 	c := &Client{base: strings.TrimSuffix(o.URL, "/"), token: o.Token, http: o.HTTP, patience: o.Patience}
 	if c.patience == 0 {
@@ -66,8 +69,8 @@ func New(o Options) (*Client, error) {
 	return c, nil
 }
 
-// newHTTP returns a client that keeps enough connections for many waiting goroutines. It does not follow
-// redirects, because only the named server should get the token.
+// newHTTP returns an http.Client that keeps enough connections for many waiting goroutines. The http.Client does not
+// follow redirects, because only the server of Options.URL must get the token.
 func newHTTP() *http.Client {
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConns: 100, MaxIdleConnsPerHost: 100, IdleConnTimeout: 90 * time.Second, ForceAttemptHTTP2: true, ExpectContinueTimeout: 2 * time.Second}
 	return &http.Client{
@@ -128,13 +131,13 @@ func decodeAnswer(ctx context.Context, base string, res *http.Response, out any)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return cellhold.Wrap(cellhold.Unavailable, err, "The answer of %s is incomplete: the connection broke, or it is not JSON.", base)
+		return cellhold.Wrap(cellhold.Unavailable, err, "The answer of %s cannot be read: the connection broke, or the answer is not JSON.", base)
 	}
 	return nil
 }
 
-// send sends one request and returns its successful answer. The caller must close the body. Other answers are
-// errors.
+// send sends one request and returns the answer if its status is 2xx. Any other status is an error. The caller must
+// close the body of the answer.
 func (c *Client) send(ctx context.Context, method, path string, body io.Reader, header http.Header) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
 	if err != nil {
@@ -182,14 +185,15 @@ func innermost(err error) error {
 	return err
 }
 
-// drain reads the rest of a short answer, so that its connection can be used again.
+// drain reads up to maxProblem bytes of a body and closes the body. After a short answer the connection can be used
+// again.
 func drain(body io.ReadCloser) {
 	_, _ = io.CopyN(io.Discard, body, maxProblem)
 	body.Close()
 }
 
-// problem converts an error answer to an error. If the answer is not a problem document, such as the page of
-// a proxy, the status decides the kind.
+// problem converts an error answer to an error. If the answer is not a problem document, the HTTP status decides the
+// kind. The page of a proxy is an example of such an answer.
 func problem(res *http.Response) error {
 	var p struct {
 		Kind      cellhold.Kind `json:"kind"`
@@ -225,10 +229,12 @@ func kindOf(status int) cellhold.Kind {
 	return cellhold.Internal
 }
 
-// retry calls f again while the server cannot be reached or is not ready, with growing pauses. f calls alive
-// to report progress, which restarts the time limit.
+// retry calls f again while the error of f is Unavailable: the server cannot be reached or is not ready. The pauses
+// between the calls grow. retry returns the error after c.patience without progress. To report progress, f calls alive.
+// Then the time limit and the pauses begin again.
 func (c *Client) retry(ctx context.Context, f func(alive func()) error) error {
-	const first, most = 100 * time.Millisecond, 2 * time.Second // short after a broken connection, longer while a server starts
+	// The first pause is short, for a broken connection. The longest pause is for a server that starts.
+	const first, most = 100 * time.Millisecond, 2 * time.Second
 	pause := first
 	until := time.Now().Add(c.patience)
 	for {

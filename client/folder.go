@@ -82,7 +82,8 @@ func (c *Client) ReadFile(ctx context.Context, id cellhold.SessionID, path strin
 	return c.ReadFileFrom(ctx, id, path, 0)
 }
 
-// ReadFileFrom is like ReadFile, and begins at a byte offset. An offset at or after the end of the file is an Invalid error.
+// ReadFileFrom is like ReadFile, but begins at a byte offset. If a positive offset is at or after the end of the file,
+// the error is Invalid.
 func (c *Client) ReadFileFrom(ctx context.Context, id cellhold.SessionID, path string, offset int64) (io.ReadCloser, error) {
 	var header http.Header
 	if offset > 0 {
@@ -120,7 +121,7 @@ func (c *Client) put(ctx context.Context, path string, r io.Reader, out any) err
 	}
 	defer drain(res.Body)
 	if err := json.NewDecoder(res.Body).Decode(out); err != nil {
-		return cellhold.Wrap(cellhold.Unavailable, err, "The answer of %s is incomplete: the connection broke, or it is not JSON.", c.base)
+		return cellhold.Wrap(cellhold.Unavailable, err, "The answer of %s cannot be read: the connection broke, or the answer is not JSON.", c.base)
 	}
 	return nil
 }
@@ -142,8 +143,8 @@ func (c *Client) RemoveFile(ctx context.Context, id cellhold.SessionID, path str
 	return c.call(ctx, http.MethodDelete, filesPath(id, "", query), nil, nil)
 }
 
-// PackDir opens a directory of the sandbox as an archive: tar, tgz or zip. Untrusted code chose the
-// names in it, so a program that unpacks it must check every name. The caller must close the reader.
+// PackDir opens a directory of the sandbox as an archive: tar, tgz or zip. User code can choose the names
+// in the archive, so a program that unpacks the archive must check every name. The caller must close the reader.
 func (c *Client) PackDir(ctx context.Context, id cellhold.SessionID, path, format string) (io.ReadCloser, error) {
 	res, err := c.send(ctx, http.MethodGet, filesPath(id, "/archive", url.Values{"path": {path}, "format": {format}}), nil, nil)
 	if err != nil {
@@ -152,15 +153,15 @@ func (c *Client) PackDir(ctx context.Context, id cellhold.SessionID, path, forma
 	return res.Body, nil
 }
 
-// UnpackDir unpacks a tar, tgz or zip into a directory of the sandbox, completely or not at all.
+// UnpackDir unpacks a tar, tgz or zip archive into a directory of the sandbox, completely or not at all.
 func (c *Client) UnpackDir(ctx context.Context, id cellhold.SessionID, path string, archive io.Reader) error {
 	var done struct{}
 	return c.put(ctx, filesPath(id, "/archive", url.Values{"path": {path}}), archive, &done)
 }
 
 // WatchDir yields the changes in a directory until ctx ends. An empty path means /workspace. The first
-// element is empty. It says that the watch has begun: WatchDir reports all later changes. If the watch ends
-// for another reason than ctx, the last element is an error.
+// element is an empty FileChange. It means that the watch has begun and that WatchDir reports all later changes. If the
+// watch ends before ctx, the last element is an error.
 func (c *Client) WatchDir(ctx context.Context, id cellhold.SessionID, path string, recursive bool) iter.Seq2[cellhold.FileChange, error] {
 	return func(yield func(cellhold.FileChange, error) bool) {
 		query := url.Values{"recursive": {strconv.FormatBool(recursive)}}

@@ -8,7 +8,7 @@ import (
 	"cellhold"
 )
 
-// InstallPackages says which packages to install. Both fields can be set.
+// InstallPackages lists the packages to install. You can set one field or both.
 type InstallPackages struct {
 	Requirements []string `json:"requirements,omitempty"`      // such as "tabulate>=0.9"
 	File         string   `json:"requirements_file,omitempty"` // text of a requirements file
@@ -21,14 +21,14 @@ func (c *Client) Install(ctx context.Context, id cellhold.SessionID, r InstallPa
 	return report, err
 }
 
-// RemovePackage removes a package from a session.
+// RemovePackage removes a package from a session. The result lists the removed package as a change.
 func (c *Client) RemovePackage(ctx context.Context, id cellhold.SessionID, name string) (cellhold.Installation, error) {
 	var report cellhold.Installation
 	err := c.call(ctx, http.MethodDelete, sessionPath(id, "packages", name), nil, &report)
 	return report, err
 }
 
-// Packages returns the installed packages of a session that differ from its image.
+// Packages returns the packages of a session that its image lacks, or has in another version.
 func (c *Client) Packages(ctx context.Context, id cellhold.SessionID) ([]cellhold.Package, error) {
 	var list struct {
 		Packages []cellhold.Package `json:"packages"`

@@ -13,7 +13,7 @@ import (
 	"cellhold"
 )
 
-// pollTime is how long one request waits for a result. It is shorter than the timeouts of usual proxies.
+// pollTime is how long one request waits for a result. It is shorter than the timeouts of common proxies.
 const pollTime = "50s"
 
 // CreateSession describes a session to create. The zero value means the server's defaults.
@@ -34,7 +34,7 @@ type CreateSession struct {
 	AtDeadline cellhold.DeadlineAction `json:"at_deadline,omitempty"` // empty means that the session ends
 	Resume     cellhold.ResumePolicy   `json:"resume,omitempty"`      // empty means that the next use resumes the session
 
-	PublicPorts bool `json:"public_ports,omitempty"` // everybody can reach the ports through hosts of the server
+	PublicPorts bool `json:"public_ports,omitempty"` // anyone can reach the ports, by host names of the server
 
 	Key string `json:"-"` // a request with the same key returns the same session; empty means a new session
 }
@@ -46,7 +46,7 @@ type Code struct {
 	Timeout time.Duration     // 0 means the server's default
 	Env     map[string]string // variables of the environment of this cell only, at most 64 KiB
 
-	OnError    cellhold.OnError  // effect on the queued cells if this cell fails; empty means that they run
+	OnError    cellhold.OnError  // what to do with the queued cells if this cell fails; empty means to run them
 	AllowStdin bool              // allow the code to ask for input
 	Figures    *cellhold.Figures // nil means the session's default
 	Key        string            // a request with the same key returns the same cell; empty means a new cell
@@ -133,8 +133,9 @@ func (c *Client) submit(ctx context.Context, id cellhold.SessionID, r Code, wait
 	return cell, err
 }
 
-// Execute runs a cell and returns it when it is done. If ctx ends first, the cell continues. A connection
-// that breaks after the server accepted the cell is not an error.
+// Execute submits a cell, waits until the cell is done, and returns it. If ctx ends first, the cell continues. If the
+// connection breaks before the first answer, Execute returns an error, but the server can still run the cell. After the
+// first answer, Execute retries as Wait does.
 func (c *Client) Execute(ctx context.Context, id cellhold.SessionID, r Code) (cellhold.Cell, error) {
 	cell, err := c.submit(ctx, id, r, "?wait="+pollTime)
 	if err != nil || cell.State == cellhold.CellDone {
@@ -150,7 +151,7 @@ func (c *Client) Cell(ctx context.Context, id cellhold.SessionID, cell cellhold.
 	return out, err
 }
 
-// Wait returns a cell when it is done.
+// Wait waits until a cell is done, and returns the cell. It retries broken connections for Options.Patience.
 func (c *Client) Wait(ctx context.Context, id cellhold.SessionID, cell cellhold.CellID) (cellhold.Cell, error) {
 	path := sessionPath(id, "cells", string(cell)) + "?wait=" + pollTime
 	var out cellhold.Cell
@@ -175,12 +176,13 @@ func (c *Client) Cells(ctx context.Context, id cellhold.SessionID) ([]cellhold.C
 	return list.Cells, err
 }
 
-// Interrupt interrupts the running cell of a kernel. An empty kernel means the first one.
+// Interrupt interrupts the running cell of a kernel. An empty k means the session's first kernel.
 func (c *Client) Interrupt(ctx context.Context, id cellhold.SessionID, k cellhold.KernelID) error {
 	return c.call(ctx, http.MethodPost, sessionPath(id, "interrupt")+kernelQuery(k), nil, nil)
 }
 
-// Restart replaces a kernel and returns when the new one is idle. An empty kernel means the first one.
+// Restart replaces the process of a kernel, and returns when the kernel is idle. An empty k means the session's first
+// kernel.
 func (c *Client) Restart(ctx context.Context, id cellhold.SessionID, k cellhold.KernelID) (cellhold.Session, error) {
 	var s cellhold.Session
 	err := c.call(ctx, http.MethodPost, sessionPath(id, "restart")+kernelQuery(k), nil, &s)
@@ -216,8 +218,8 @@ func (c *Client) Export(ctx context.Context, id cellhold.SessionID, k cellhold.K
 	return nil
 }
 
-// Import adds the cells of a notebook file to a session without cells, and returns their ids. With run, it
-// also submits the code cells.
+// Import adds the cells of a notebook file to a session, and returns the ids of the new cells. The session must have no
+// cells. If run is true, Import also queues the code cells.
 func (c *Client) Import(ctx context.Context, id cellhold.SessionID, notebook []byte, run bool) ([]cellhold.CellID, error) {
 	var out struct {
 		Cells []cellhold.CellID `json:"cells"`
@@ -246,7 +248,8 @@ func (c *Client) OpenFile(ctx context.Context, id cellhold.SessionID, path strin
 	return res.Body, nil
 }
 
-// Text writes the text that a cell printed to stdout or stderr so far to w, starting at byte offset.
+// Text writes a part of a cell's output stream to w: the bytes from offset to the present end. stream is stdout or
+// stderr.
 func (c *Client) Text(ctx context.Context, id cellhold.SessionID, cell cellhold.CellID, stream string, offset int64, w io.Writer) error {
 	query := url.Values{"stream": {stream}, "offset": {strconv.FormatInt(offset, 10)}}
 	res, err := c.send(ctx, http.MethodGet, sessionPath(id, "cells", string(cell), "text")+"?"+query.Encode(), nil, nil)

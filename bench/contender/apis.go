@@ -14,7 +14,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
-// OpenMCP creates a session and connects an MCP client. The client is that of the official SDK.
+// OpenMCP creates a session, and connects the MCP client of the official SDK to the server.
 func (c *Cellhold) OpenMCP(ctx context.Context) (Session, error) {
 	s, err := c.OpenOne(ctx)
 	if err != nil {
@@ -30,7 +30,7 @@ func (c *Cellhold) OpenMCP(ctx context.Context) (Session, error) {
 	return &overMCP{s, agent}, nil
 }
 
-// overMCP is a session whose cells are calls of a tool.
+// overMCP is a session that runs its cells through the MCP tool run_code.
 type overMCP struct {
 	*CellholdSession
 	agent *mcp.ClientSession
@@ -64,7 +64,7 @@ func (s *overMCP) Close(ctx context.Context) error {
 	return errors.Join(s.agent.Close(), s.CellholdSession.Close(ctx))
 }
 
-// authorized sends the headers with each request.
+// authorized is an http.RoundTripper that adds its headers to each request.
 type authorized http.Header
 
 func (a authorized) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -75,7 +75,7 @@ func (a authorized) RoundTrip(r *http.Request) (*http.Response, error) {
 	return caller.Transport.RoundTrip(r)
 }
 
-// OpenE2B creates a sandbox over the API of E2B. Its requests are those of the SDK's run_code.
+// OpenE2B creates a sandbox through the E2B API. Run then sends the same request as run_code in E2B's SDK.
 func (c *Cellhold) OpenE2B(ctx context.Context) (Session, error) {
 	var box struct {
 		ID      string `json:"sandboxID"`
@@ -92,14 +92,14 @@ func (c *Cellhold) OpenE2B(ctx context.Context) (Session, error) {
 	}}, nil
 }
 
-// overE2B is a sandbox of E2B's API.
+// overE2B is a cellhold sandbox that the benchmark uses through the E2B API.
 type overE2B struct {
 	c           *Cellhold
 	id          string
 	key, access http.Header
 }
 
-// Run reads the lines of JSON that the code interpreter sends.
+// Run sends code to the route of E2B's code interpreter, and collects the lines of JSON in the answer.
 func (s *overE2B) Run(ctx context.Context, code string) (Output, error) {
 	body, err := json.Marshal(map[string]string{"code": code})
 	if err != nil {

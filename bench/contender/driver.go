@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Driver is a contender whose client is a Python program of the folder drivers. The program reads requests as lines of JSON,
-// serves each request in its own thread, and answers with the number of the request.
+// Driver is a contender that a Python program in the folder drivers starts and uses. The program reads requests as
+// lines of JSON, and serves each request in its own thread. Each answer has the number of its request.
 type Driver struct {
 	*process
 	mu      sync.Mutex // guards writes of lines, and the fields below
@@ -63,7 +63,8 @@ func StartDriver(p Python, script string, args ...string) (*Driver, error) {
 	return d, nil
 }
 
-// read passes answers to the waiting requests. It ends with the process.
+// read passes answers to the waiting requests. When the process ends, read fails
+// the requests that still wait, and returns.
 func (d *Driver) read(lines *bufio.Scanner) {
 	for lines.Scan() {
 		var a answer
@@ -107,6 +108,8 @@ func (d *Driver) ask(ctx context.Context, r request) (answer, error) {
 	}
 }
 
+// send numbers a request and writes it. The number of a request to open a session also becomes the number of the
+// session.
 func (d *Driver) send(r *request, to chan answer) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -7,29 +7,29 @@ import (
 
 // target is a goal of the project.
 type target struct {
-	name  string // its name in the history; "" keeps it out: another target has the same value, or the value changes by chance
+	name  string // name in the history; "" if another target has the same value, or if the value varies by chance
 	text  string
 	of    ref
 	over  *ref    // divisor; nil means that the figure itself counts
 	less  *ref    // subtrahend; nil means none
 	most  bool    // bound is a maximum, not a minimum
-	aim   bool    // a later goal; a missed aim is no fault
+	aim   bool    // goal for a later version; the report does not emphasise a missed aim
 	bound float64 // in unit
 	unit  string  // unit of the measured value; "" means "times"
 	scale float64 // factor from the figure's unit to unit; 0 means 1
-	limit string  // the reason for a missed target; docs/explanation/performance.md explains it
+	limit string  // reason if the target is missed; docs/explanation/performance.md has the details
 }
 
 // The reasons for missed targets.
 const (
-	warmLimit    = "warm: the create call, and the CPU time and wake-ups of a cell with pandas; every later cell of this kind has them too"
-	restoreLimit = "restores, and so sustained creates and resumed sessions: CPU time to load the snapshot's pages, to read the state of gVisor's kernel, and to start and end its processes"
+	warmLimit    = "warm: the create call, and the CPU time and wake-ups of a cell with pandas; each later cell with pandas needs the same CPU time and wake-ups"
+	restoreLimit = "restores, which sustained creates and resumed sessions also need: CPU time to load the snapshot's pages, read the state of gVisor's kernel, and start and end gVisor's processes"
 	cellLimit    = "`1+1`: five wake-ups between the server, the agent and the kernel, IPython's own time, and the server's commits"
 	apiLimit     = "other APIs: the server translates, and MCP and Jupyter need more messages for a cell than /v1"
-	loadLimit    = "cells a second: CPU time; gVisor and the agent use more of it for each cell than the kernel, and the server needs some too"
-	memoryLimit  = "memory of a session: most of it is the guest's, because restored sessions do not share the pages of the snapshot; a quarter belongs to gVisor and the host kernel"
+	loadLimit    = "cells a second: CPU time; for each cell, gVisor and the agent use more CPU time than the kernel does; the server also uses some"
+	memoryLimit  = "memory of a session: the guest has about four fifths of it, because restored sessions do not share the pages of the snapshot; gVisor and the host kernel have the rest"
 	burstLimit   = "the burst: CPU time, because each session beyond the warm ones needs a restore"
-	orderLimit   = "the order of the burst: calls start in the order in which the server read them, and (cores + 1) of them run at the same time; if the server gets no CPU for a moment, it reads several calls at once, in any order"
+	orderLimit   = "the order of the burst: creations start in the order in which the server reads the calls; (cores + 1) creations run at the same time; if the server gets no CPU for a moment, it then reads several calls at once, in any order"
 )
 
 // ref identifies one quantile of one series.
@@ -60,7 +60,8 @@ const (
 	Jupyter = "cellhold, Jupyter's WebSocket"
 )
 
-// targets are the goals on two cores. Some are ratios of two figures of one run: a ratio depends less on the machine.
+// targets are the goals for a machine with two cores. Some targets are ratios of two figures of one run, because
+// a ratio depends less on the machine.
 var targets = []target{
 	{name: "warm", text: "create → first answer with pandas, warm, against a bare ipykernel", of: ref{"first", Bare, 0.5}, over: &ref{"first", Warm, 0.5}, bound: 70, limit: warmLimit},
 	{name: "warm-ms", text: "create → first answer with pandas, warm, p50", of: ref{"first", Warm, 0.5}, most: true, aim: true, bound: 9, unit: "ms", limit: warmLimit},
@@ -84,12 +85,12 @@ var targets = []target{
 	{name: "resume-300", text: "resume with 300 MB of state → first answer, p50", of: ref{"resume-300", Cellhold, 0.5}, most: true, bound: 400, unit: "ms", limit: restoreLimit},
 	{text: "burst of 50 creates, none failed", of: ref{"burst-50-failed", Warm, 1}, most: true, bound: 0, unit: "failed"},
 	{name: "burst-50", text: "burst of 50 creates, p99", of: ref{"burst-50", Warm, 0.99}, most: true, bound: 6, unit: "s", scale: 1e-3, limit: burstLimit},
-	// The bound is the number of cores plus 2. Creations that run at the same time can end in any order: these are one
-	// for each core and one more. The next creation starts when one of them ends.
-	{text: "burst of 50 creates, most sessions that overtook the same earlier session", of: ref{"burst-50-overtaken", Warm, 1}, most: true, bound: 4, unit: "sessions", limit: orderLimit},
+	// The bound is the number of cores plus 2. On n cores, n+1 creations run at the same time and can end in any
+	// order. When one of them ends, the next creation starts.
+	{text: "burst of 50 creates, maximum number of later sessions that overtook one earlier session", of: ref{"burst-50-overtaken", Warm, 1}, most: true, bound: 4, unit: "sessions", limit: orderLimit},
 }
 
-// verdict is the result of a run for a target.
+// verdict is the result of one target in a report. limit is the reason if the target is missed.
 type verdict struct{ text, want, got, result, limit string }
 
 // judge compares a target with the measured value.

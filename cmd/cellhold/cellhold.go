@@ -1,6 +1,6 @@
-// Command cellhold runs untrusted code in stateful kernels inside sandboxes. `cellhold serve` starts the server, and
-// `cellhold run` can run a script without it. Most other commands use a server or prepare the host for one. The package
-// only connects other packages.
+// Command cellhold runs untrusted code in stateful kernels inside sandboxes. `cellhold serve` starts the server.
+// `cellhold run` can run a script without a server. Most other commands use a server, or prepare the host for a server.
+// The package only connects other packages.
 package main
 
 import (
@@ -33,7 +33,7 @@ type cli struct {
 
 	Serve    serveCmd           `cmd:"" help:"Start the server."`
 	Run      runCmd             `cmd:"" help:"Run a script or notebook in its own sandbox."`
-	MCP      mcpCmd             `cmd:"" name:"mcp" help:"Give AI agents sessions as tools, over stdio."`
+	MCP      mcpCmd             `cmd:"" name:"mcp" help:"Serve tools for AI agents over stdio (MCP)."`
 	Session  remote.SessionCmd  `cmd:"" help:"Create, list, end, connect to, hibernate, fork and restore sessions."`
 	Submit   remote.SubmitCmd   `cmd:"" help:"Run a cell in a session, and print its output."`
 	Exec     remote.ExecCmd     `cmd:"" help:"Run a command in a session, with input, signals and exit status."`
@@ -79,7 +79,7 @@ func command(args []string, in io.Reader, out, errOut io.Writer) int {
 	switch {
 	case len(args) == 0:
 		args = []string{"--help"}
-	case slices.Equal(args, []string{"--version"}): // not a flag of kong, because the variable CELLHOLD_VERSION would set it too
+	case slices.Equal(args, []string{"--version"}): // not a kong flag: the variable CELLHOLD_VERSION would also set it
 		args = []string{"version"}
 	}
 	args = scriptArgs(parser.Model, args)
@@ -95,7 +95,8 @@ func command(args []string, in io.Reader, out, errOut io.Writer) int {
 	c.Home = setup.Resolved(c.Home)
 	ctx, release := signal.NotifyContext(context.Background(), console.Handled(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)...)
 	defer release()
-	// The first signal ends the command. After it, the default action is back: the next signal ends the process.
+	// The first signal ends the command. Then release restores the default action of signals, so the next signal kills
+	// the process.
 	context.AfterFunc(ctx, release)
 
 	t := &console.Terminal{In: in, Out: out, Err: errOut, Environ: os.Environ()}

@@ -20,12 +20,13 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestMain turns the test binary into cellhold if a script runs it by that name. That cellhold has fake sandboxes, and
-// kernels that run the toy language of package jupytertest.
+// TestMain lets the test binary act as the program cellhold if a script calls it by this name. The program then uses
+// fake sandboxes. Their kernels run the toy language of package jupytertest.
 func TestMain(m *testing.M) {
 	if os.Getenv("CELLHOLD_TEST_REAL") != "" { // see the function ourselves
 		main()
@@ -33,6 +34,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"cellhold": func() {
 		script.HelperDir, script.OutputDir = filepath.Join(os.TempDir(), "aids"), filepath.Join(os.TempDir(), "outputs") // fake sandboxes use the /tmp of this machine
 		setup.NewDriver, setup.NewImages = openFake, func(*image.Store) session.Images { return noImages{} }
+		completionPatience = time.Minute // a busy machine is slower than a person accepts
 		os.Exit(command(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}})
 }
@@ -50,14 +52,14 @@ func TestStories(t *testing.T) {
 	})
 }
 
-// noImages finds every image, because fake sandboxes need none.
+// noImages resolves every name, because fake sandboxes use no image.
 type noImages struct{}
 
 func (noImages) Resolve(name string) (session.Image, error) {
 	return session.Image{Name: name, Digest: "sha256:0", Rootfs: "/"}, nil
 }
 
-// fakeDriver closes the fake world when the driver closes, because no later process can find that world.
+// fakeDriver closes the fake.World together with the driver, because no later process can find its sandboxes.
 type fakeDriver struct {
 	*fake.Driver
 	world *fake.World

@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// check returns an error if a value of --origin or --host does not have the form of a web origin or a host name.
+// check checks the form of --origin and --host. Each --origin must be a web origin as browsers send it. Each --host
+// must be a host name.
 func (a *access) check() error {
 	for _, origin := range a.Origin {
 		u, err := url.Parse(origin)
@@ -14,7 +15,7 @@ func (a *access) check() error {
 			return fmt.Errorf("--origin: %q is not a web origin; use the form https://notes.example", origin)
 		}
 		if sent := asSent(u); sent != origin {
-			return fmt.Errorf("--origin: browsers send %q as %q; use that", origin, sent)
+			return fmt.Errorf("--origin: browsers send %q as %q; use this form", origin, sent)
 		}
 	}
 	for _, host := range a.Host {
@@ -26,7 +27,7 @@ func (a *access) check() error {
 }
 
 // asSent returns an origin as browsers send it: in lower case, and without the default port of its scheme
-// (WHATWG HTML, "serialization of an origin"). Names with other letters than ASCII are not converted.
+// (WHATWG HTML, "serialization of an origin"). It does not convert names with non-ASCII letters.
 func asSent(u *url.URL) string {
 	port := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
 	return u.Scheme + "://" + strings.TrimSuffix(strings.ToLower(u.Host), port)

@@ -18,10 +18,10 @@ import (
 
 // mcpCmd serves the tools for AI agents over the standard streams.
 type mcpCmd struct {
-	URL            string   `help:"Server to use, instead of this process. Sessions then stay when the command ends." name:"url" placeholder:"URL"`
+	URL            string   `help:"Server for the sessions. Default: this process. Sessions on a server stay when the command ends." name:"url" placeholder:"URL"`
 	Token          string   `help:"Token for the server. Default: the first token in the home." secret:"" placeholder:"TOKEN"`
 	Session        string   `help:"Name of the agent's default session, such as the name of a project." default:"default" placeholder:"NAME"`
-	Template       string   `help:"Template of new sessions, with --url." placeholder:"NAME"`
+	Template       string   `help:"Template of new sessions; requires --url." placeholder:"NAME"`
 	AllowHost      []string `help:"Host that code can reach: a name, or *.example.org for its subdomains; can be repeated. Default: no network access." placeholder:"NAME"`
 	setup.Settings `embed:""`
 }
@@ -29,16 +29,16 @@ type mcpCmd struct {
 const (
 	// agentSessions is the maximum number of running sessions of an agent with a private server.
 	agentSessions = 8
-	// agentIdle is the time after which an unused session of a private server ends. People leave programs open
-	// for a day.
+	// agentIdle is the time after which an unused session of a private server ends. It is long, because people leave
+	// programs open for a day.
 	agentIdle = 24 * time.Hour
-	// agentHibernate is the time after which an unused session frees its memory.
+	// agentHibernate is the time after which the private server hibernates an unused session.
 	agentHibernate = 15 * time.Minute
 )
 
-// Help returns the settings for programs that use the tools.
+// Help returns text that shows how to configure the programs that use the tools.
 func (mcpCmd) Help() string {
-	return `AI agents use the command as an MCP server over stdio. A program starts it and ends it. Paste one of these:
+	return `AI agents use this command as an MCP server over stdio. A program starts and ends the command. Use one of these settings:
 
 Claude Code:     claude mcp add cellhold -- cellhold mcp
 
@@ -86,18 +86,18 @@ func (c *mcpCmd) Run(ctx context.Context, k *kong.Context, all *console.Globals,
 		return c.serve(ctx, calls, t, c.created())
 	}
 	if c.Template != "" {
-		return console.Usage(errors.New("--template needs a server: give one with --url"))
+		return console.Usage(errors.New("--template requires --url: add the URL of a server"))
 	}
 	private := privateServer{settings: &c.Settings, hosts: c.AllowHost, users: "agents", server: setup.ServerSettings{
 		Output: defaultOutput, MaxSessions: agentSessions, IdleTimeout: agentIdle, HibernateAfter: agentHibernate,
 	}}
-	// A signal ends the tools, and after them the server ends its sessions.
+	// A signal first ends the tools. Then the private server ends its sessions.
 	return private.run(context.WithoutCancel(ctx), ctx, all, t, func(_ context.Context, calls *client.Client) error {
 		return c.serve(ctx, calls, t, client.CreateSession{Egress: c.egress()})
 	})
 }
 
-// created returns the settings of new sessions on another server.
+// created returns the settings of new sessions on the server of --url.
 func (c *mcpCmd) created() client.CreateSession {
 	return client.CreateSession{Template: c.Template, Image: c.Image, Limits: c.Limits(&setup.ServerSettings{}), Egress: c.egress()}
 }
@@ -118,7 +118,7 @@ func (c *mcpCmd) serve(ctx context.Context, calls *client.Client, t *console.Ter
 	return tools.Run(ctx, mcp.Caller{Client: calls, Session: c.Session}, io.NopCloser(t.In), nopCloser{t.Out})
 }
 
-// nopCloser keeps the output open, which belongs to the process.
+// nopCloser keeps the output open, because the output belongs to the process.
 type nopCloser struct{ io.Writer }
 
 func (nopCloser) Close() error { return nil }

@@ -14,10 +14,10 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// nextTimeout bounds the agent's answer to a request for the next connection of an egress proxy.
+// nextTimeout limits the time until the agent has answered a request to upgrade a connection, such as that of Next.
 const nextTimeout = 30 * time.Second
 
-// maxProxy bounds the answer about a proxy, which has one number.
+// maxProxy is the maximum size in bytes of the agent's answer to OpenWay. The answer has only a port.
 const maxProxy = 1 << 10
 
 // OpenWay opens an egress proxy in the guest, or changes the settings of an open one.
@@ -45,14 +45,14 @@ func (c *Client) CloseWay(ctx context.Context, name string) error {
 	return nil
 }
 
-// Next opens a connection for the next program in the guest that uses the egress proxy. The bytes that the caller
-// reads come from the program. The caller must close the connection.
+// Next opens a connection that the agent gives to the next program that uses the egress proxy. Next does not wait for
+// this program. The caller reads the bytes of the program, and must close the connection.
 func (c *Client) Next(ctx context.Context, name string) (net.Conn, error) {
 	conn, err := c.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
-	// Close would end only one direction of a stream of the link. The deadline ends a read that waits.
+	// On a stream of the link, Close does not end a read that waits. The deadline ends the read.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)); conn.Close() })
 	next, err := wayOf(conn, name)
 	if !stop() || err != nil {
@@ -78,8 +78,8 @@ func wayOf(conn net.Conn, name string) (net.Conn, error) {
 	return stream, nil
 }
 
-// upgrade asks the agent to change the protocol of a connection. It returns the answer, whose status can
-// differ from 101, and the connection after the answer's headers.
+// upgrade asks the agent to change the protocol of a connection. It returns the agent's answer, and the connection.
+// Reads from the connection begin after the headers of the answer. The caller must check that the status is 101.
 func upgrade(conn net.Conn, method, path, protocol string) (*http.Response, net.Conn, error) {
 	_ = conn.SetDeadline(time.Now().Add(nextTimeout))
 	_, err := fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: agent\r\nConnection: Upgrade\r\nUpgrade: %s\r\nContent-Length: 0\r\n\r\n", method, path, protocol)
@@ -92,12 +92,12 @@ func upgrade(conn net.Conn, method, path, protocol string) (*http.Response, net.
 	if err != nil {
 		return nil, nil, err
 	}
-	bounded.N = 1<<63 - 1 // from here on the reader sets the bounds
+	bounded.N = 1<<63 - 1 // from here on, the caller limits the bytes that it reads
 	_ = conn.SetDeadline(time.Time{})
 	return resp, &ahead{Conn: conn, r: r}, nil
 }
 
-// ahead is a connection from which bytes were read ahead.
+// ahead is a connection whose first bytes are already in a buffer.
 type ahead struct {
 	net.Conn
 	r *bufio.Reader
@@ -105,7 +105,7 @@ type ahead struct {
 
 func (a *ahead) Read(p []byte) (int, error) { return a.r.Read(p) }
 
-// CloseWrite tells the guest that no more bytes follow.
+// CloseWrite tells the guest that no more bytes follow. A connection that cannot close one direction is closed in both.
 func (a *ahead) CloseWrite() error {
 	if half, ok := a.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()

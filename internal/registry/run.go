@@ -33,7 +33,8 @@ func (r *Registry) Run(ctx context.Context) error {
 	return err
 }
 
-// WaitReady waits until Run has adopted the sessions of an earlier server, and the registry accepts new ones.
+// WaitReady waits until the registry accepts new sessions. Some sessions of an earlier server can still be in adoption
+// then, because their sandboxes have not answered yet.
 func (r *Registry) WaitReady(ctx context.Context) error {
 	select {
 	case <-r.adopted:

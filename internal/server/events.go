@@ -59,7 +59,7 @@ func eventResponses(api huma.API) map[string]*huma.Response {
 	}
 }
 
-// eventSource gives the events of a session, or of a part of it.
+// eventSource has the events of a session or of one command.
 type eventSource struct {
 	watch func(ctx context.Context, after int64) iter.Seq2[cellhold.Event, error]
 	page  func(ctx context.Context, after int64, limit int) iter.Seq2[cellhold.Event, error] // the events that exist now
@@ -95,15 +95,15 @@ func (s *Server) readEvents(ctx context.Context, in EventsQuery, from eventSourc
 	}}, nil
 }
 
-// awaitEvent returns when there is an event after the given number, or when ctx ends.
+// awaitEvent waits for an event after the given number. It also returns when the session or command ends, or ctx ends.
 func awaitEvent(ctx context.Context, from eventSource, after int64) {
 	for range from.watch(ctx, after) {
 		return
 	}
 }
 
-// writePage writes an EventPage one event at a time, because an event can have 16 MiB. The history limits the size of a
-// page, but returns at least one event if there is one.
+// writePage writes an EventPage one event at a time, because an event can be as large as 16 MiB. The history limits the
+// size of a page. If an event exists, a page has at least one event, even a larger one.
 func (s *Server) writePage(w http.ResponseWriter, r *http.Request, events iter.Seq2[cellhold.Event, error], next int64) {
 	out := newListWriter(w, `{"events":[`)
 	defer out.end()
@@ -129,7 +129,7 @@ func (s *Server) eventStream(ctx context.Context, in EventsQuery, from eventSour
 	}
 	if from.over() {
 		rest := false
-		for range from.page(ctx, after, 1) { // an event, or an error, which the stream reports
+		for range from.page(ctx, after, 1) { // an event remains, or the read failed; the stream reports the error
 			rest = true
 		}
 		if !rest {

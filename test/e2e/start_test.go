@@ -75,9 +75,9 @@ func TestAServerThatCannotStartPrintsTheReason(t *testing.T) {
 		"run, an image without files":        {nil, []string{"--home", empty, "run", script}, 1, "then cellhold image build"},
 		"run, a broken image":                {nil, []string{"--home", broken, "run", script}, 1, "To write it again, run cellhold image build"},
 		"doctor, a broken image":             {nil, []string{"--home", broken, "doctor"}, 1, "fix: cellhold image build"},
-		"serve, a file as home":              {nil, serveOn(file), 1, "give a folder that this user can write to with --home"},
-		"run, a file as home":                {nil, []string{"--home", file, "run", script}, 1, "give a folder that this user can write to with --home"},
-		"doctor, a file as home":             {nil, []string{"--home", file, "doctor"}, 1, "give a folder that this user can write to with --home"},
+		"serve, a file as home":              {nil, serveOn(file), 1, "use --home with a folder that this user can write to"},
+		"run, a file as home":                {nil, []string{"--home", file, "run", script}, 1, "use --home with a folder that this user can write to"},
+		"doctor, a file as home":             {nil, []string{"--home", file, "doctor"}, 1, "use --home with a folder that this user can write to"},
 		"serve, no user namespaces":          {none, serveOn(newHome(t)), 1, "sandboxes need root or user namespaces"},
 		"run, no user namespaces":            {none, []string{"--home", newHome(t), "run", script}, 1, "sandboxes need root or user namespaces"},
 		"doctor, no user namespaces":         {none, []string{"--home", newHome(t), "doctor"}, 1, "fix: allow user namespaces"},
@@ -139,7 +139,7 @@ func TestRootWithoutItsRightsGetsARemedy(t *testing.T) {
 		"no CAP_SYS_ADMIN":         {without("-sys_admin"), newHome(t), "--accept-missing-limits", "fix: give the container CAP_SYS_ADMIN"},
 		"no cgroups":               {noCgroups, newHome(t), "--accept-missing-limits", "fix: run the server as root on a host with the memory"},
 		"a closed home":            {nil, closed, "allow it with: chmod o+x " + closed, "allow it with: chmod o+x " + closed},
-		"another user's home":      {without("-dac_override,-dac_read_search"), theirs, "or run as the owner of this folder", "or run as the owner of this folder"},
+		"another user's home":      {without("-dac_override,-dac_read_search"), theirs, "or run as the owner of the home", "or run as the owner of the home"},
 		"another user's open home": {nil, theirs, "allow it with: chmod o+x " + theirs, "allow it with: chmod o+x " + theirs},
 	} {
 		refusal{x.program, []string{"--home", x.home, "serve", "--listen", "127.0.0.1:0"}, 1, x.says}.check(t, "serve, "+name)

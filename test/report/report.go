@@ -24,7 +24,10 @@ import (
 const slowest = 10
 
 func main() {
-	allowed, err := readAllowed("test/skips.txt", os.Geteuid() == 0)
+	allowed, err := readAllowed("test/skips.txt", map[string]bool{
+		userOnly: os.Geteuid() != 0,
+		raceOnly: slices.Contains(os.Args[1:], "-race"),
+	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "report:", err)
 		os.Exit(1)
@@ -179,11 +182,15 @@ func (r *report) finish(allowed allowlist, took time.Duration) bool {
 // allowlist maps patterns of tests that can be skipped to the reasons.
 type allowlist map[string]string
 
-// userOnly begins the lines that do not apply to root.
-const userOnly = "as a plain user, "
+// These words begin lines that apply only to some runs.
+const (
+	userOnly = "as a plain user, "
+	raceOnly = "with the race detector, "
+)
 
-// readAllowed reads lines of the form "pattern: reason". # begins a comment.
-func readAllowed(name string, root bool) (allowlist, error) {
+// readAllowed reads lines of the form "pattern: reason". # begins a comment. The map applies has the first words of the
+// lines that do not apply to all runs, and whether they apply to this run.
+func readAllowed(name string, applies map[string]bool) (allowlist, error) {
 	text, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
@@ -194,12 +201,17 @@ func readAllowed(name string, root bool) (allowlist, error) {
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
-		line, forUsers := strings.CutPrefix(line, userOnly)
+		use := true
+		for words, now := range applies {
+			if rest, found := strings.CutPrefix(line, words); found {
+				line, use = rest, now
+			}
+		}
 		pattern, reason, ok := strings.Cut(line, ": ")
 		if _, err := path.Match(pattern, ""); !ok || err != nil {
 			return nil, fmt.Errorf("%s: %q is not of the form \"pattern: reason\"", name, line)
 		}
-		if !forUsers || !root {
+		if use {
 			all[pattern] = reason
 		}
 	}

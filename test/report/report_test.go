@@ -1,8 +1,10 @@
 package main
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -71,16 +73,25 @@ func TestASkipThatIsNotAllowedFailsTheRun(t *testing.T) {
 }
 
 func TestAnAllowanceNeedsAReason(t *testing.T) {
-	if _, err := readAllowed(skips(t, "# comment\n\np/TestA\n"), true); err == nil {
+	if _, err := readAllowed(skips(t, "# comment\n\np/TestA\n"), nil); err == nil {
 		t.Error("a line without a reason was accepted")
 	}
 }
 
-func TestRootIsAllowedFewerSkips(t *testing.T) {
-	name := skips(t, "p/TestA: no cgroups\nas a plain user, p/TestB: needs root\n")
-	for root, want := range map[bool]int{true: 1, false: 2} {
-		if got, err := readAllowed(name, root); err != nil || len(got) != want {
-			t.Errorf("root %v: got %v, %v", root, got, err)
+func TestSomeSkipsAreAllowedOnlyInTheirRuns(t *testing.T) {
+	name := skips(t, "p/TestA: no cgroups\nas a plain user, p/TestB: needs root\nwith the race detector, p/TestC: takes minutes\n")
+	for _, test := range []struct {
+		user, race bool
+		want       []string
+	}{
+		{false, false, []string{"p/TestA"}},
+		{true, false, []string{"p/TestA", "p/TestB"}},
+		{false, true, []string{"p/TestA", "p/TestC"}},
+		{true, true, []string{"p/TestA", "p/TestB", "p/TestC"}},
+	} {
+		allowed, err := readAllowed(name, map[string]bool{userOnly: test.user, raceOnly: test.race})
+		if got := slices.Sorted(maps.Keys(allowed)); err != nil || !slices.Equal(got, test.want) {
+			t.Errorf("user %v, race detector %v: got %v, %v, want %v", test.user, test.race, got, err, test.want)
 		}
 	}
 }

@@ -1,10 +1,12 @@
-// Package files serves the files of a guest over HTTP: lists, reads, writes, moves, archives and watches.
-// Package guestapi lists the routes.
+// Package files serves the files of a guest over HTTP. It lists, reads, writes, moves, removes, archives, unpacks and
+// watches files. Package guestapi lists the routes.
 //
-// It must run in a process of the kernels' user, because it checks no rights itself. Then no path leads to
-// more than user code can reach, even if user code changes the path during a request. The process of package
-// deputy has this user. The package accepts only regular files, directories and symbolic links, and keeps no file
-// in memory. Files that it writes appear whole or not at all.
+// The package checks no rights itself, so it must run in a process of the kernels' user. A request then has only the
+// rights of user code, even if user code changes a path during the request. A deputy process has this user; see package
+// deputy.
+//
+// The package reads and creates only regular files, directories and symbolic links. It keeps no file in memory. A file
+// that it writes appears completely or not at all.
 //
 // It has no locks: the requests share no state.
 package files
@@ -22,7 +24,7 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// Handler returns the routes. Relative paths are below base.
+// Handler returns a handler of all routes. A relative path in a request is relative to base.
 func Handler(base string) http.Handler {
 	h := &handler{base: base}
 	mux := http.NewServeMux()
@@ -60,7 +62,7 @@ func answer(w http.ResponseWriter, status int, v any) error {
 	return nil
 }
 
-// statuses maps kinds of errors to HTTP statuses. All other errors are failures of the agent.
+// statuses maps kinds of errors to HTTP statuses. An error of another kind is a failure of the agent, with status 500.
 var statuses = map[cellhold.Kind]int{
 	cellhold.Invalid:   http.StatusBadRequest,
 	cellhold.NotFound:  http.StatusNotFound,
@@ -78,8 +80,8 @@ func refuse(w http.ResponseWriter, err error) {
 	_ = answer(w, status, guestapi.Problem{Error: known.Message})
 }
 
-// explain turns an error of the operating system into a message. The message has no path, because the
-// caller knows its path, and a path can have any text.
+// explain converts an error of the operating system to a cellhold.Error. The message does not contain the path: the
+// caller knows the path, and a path can contain any text.
 func explain(err error) *cellhold.Error {
 	if e, ok := errors.AsType[*cellhold.Error](err); ok {
 		return e
@@ -101,7 +103,7 @@ func explain(err error) *cellhold.Error {
 	case is(fs.ErrPermission):
 		kind, message = cellhold.Denied, "The session's code has no permission for this path, and the files API has the same permissions."
 	case is(syscall.ENXIO, syscall.ENODEV):
-		kind, message = cellhold.Denied, "This is not a stored file: it cannot be opened by its path."
+		kind, message = cellhold.Denied, "This path is a device, a pipe or a socket, which cannot be opened as a file."
 	case is(syscall.ENOTEMPTY):
 		kind, message = cellhold.Conflict, "The directory is not empty."
 	case is(fs.ErrExist, syscall.EISDIR):
@@ -113,18 +115,19 @@ func explain(err error) *cellhold.Error {
 	case is(syscall.EFBIG):
 		kind, message = cellhold.Exhausted, "The file is larger than the file system allows."
 	case is(syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM):
-		kind, message = cellhold.Exhausted, "The sandbox has no memory or no open files left for this."
+		kind, message = cellhold.Exhausted, "The sandbox has too little memory or too many open files. Close files or end processes in the session, then retry."
 	case is(syscall.ELOOP):
-		kind, message = cellhold.Invalid, "The path has too many symbolic links, or one where none is allowed."
+		kind, message = cellhold.Invalid, "The path has too many symbolic links, or a symbolic link where a link is not allowed."
 	case is(syscall.ENAMETOOLONG, syscall.EINVAL):
 		kind, message = cellhold.Invalid, "The file system does not accept this path."
 	case is(io.ErrUnexpectedEOF):
-		kind, message = cellhold.Invalid, "The content ended early."
+		kind, message = cellhold.Invalid, "The content ended before all its bytes arrived. Send the content again."
 	}
 	return cellhold.Wrap(kind, err, "%s", message)
 }
 
-// plain returns the innermost text of an error, which has no path in it.
+// plain returns the text of the system error number in an error, because this text contains no path. Without a number,
+// it returns "unexpected".
 func plain(err error) string {
 	if e, ok := errors.AsType[syscall.Errno](err); ok {
 		return e.Error()
@@ -140,7 +143,7 @@ func number(r *http.Request, name string, absent int64) (int64, error) {
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 {
-		return 0, cellhold.Errorf(cellhold.Invalid, "%s must be a number of at least 0.", name)
+		return 0, cellhold.Errorf(cellhold.Invalid, "Invalid %s %.40q: use a whole number of at least 0.", name, text)
 	}
 	return n, nil
 }

@@ -34,7 +34,7 @@ func (d testHandler) call(method, route string, query url.Values, body string) (
 
 func at(path string) url.Values { return url.Values{"path": {path}} }
 
-// left returns the names in the directory.
+// left returns the entries in the directory as text.
 func (d testHandler) left() string {
 	d.Helper()
 	entries, err := os.ReadDir(d.dir)
@@ -100,7 +100,7 @@ func TestAnUploadReplacesAFileCompletelyAndKeepsItsMode(t *testing.T) {
 	}
 	info, err := os.Stat(script)
 	if err != nil || info.Mode().Perm() != 0o755 {
-		t.Errorf("mode and time of the replaced file: %v %v", info, err)
+		t.Errorf("mode of the replaced file: %v %v, want 0755", info, err)
 	}
 	if status, _ := d.call("PUT", "/content", url.Values{"path": {"run.sh"}, "limit": {"2"}}, "longer"); status != 413 {
 		t.Errorf("over the limit: %d", status)
@@ -195,8 +195,8 @@ func TestADownloadHasTheSizeOfTheFileAtTheOpen(t *testing.T) {
 	}
 }
 
-// FuzzUnpack unpacks arbitrary bytes. No file may appear outside the directory, and a refused archive
-// must leave no file in it.
+// FuzzUnpack unpacks arbitrary bytes. All files must appear inside the directory. A refused archive must leave the
+// directory empty.
 func FuzzUnpack(f *testing.F) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)

@@ -1,15 +1,18 @@
-// Package kernels runs the kernels of a sandbox. It starts their processes through a Launcher and runs one
-// cell at a time in each. It turns their messages into numbered events in a spool.
+// Package kernels runs the kernels of a sandbox. It starts their processes through a Launcher and runs one cell at a
+// time in each kernel. It turns the messages of kernels into numbered events in a spool.
 //
-// It decides when a cell has ended. A cell ends after the reply and the idle status, or after the reply and
-// a short wait. It also ends with the process, and at its deadline. All messages of a kernel are hostile,
-// because user code can forge every message. So a message can end only the cell that it answers, and only
-// once. Deadlines come from the clock, and deaths from the process.
+// The package decides when a cell has ended. A cell ends after the reply and the idle status, or after the reply and a
+// short wait. A cell also ends when its process ends. At the deadline of a cell the agent interrupts the cell. If the
+// cell does not stop, the agent kills the kernel.
 //
-// It has no queue of cells, does not restart a kernel that crashed, and does not know the host.
+// User code can forge every message of a kernel. So a message can end only the cell that it answers, and only once. The
+// agent's clock decides deadlines. The operating system, and not a message, reports the end of a process.
+//
+// The package has no queue of cells. It does not restart a kernel that crashed, and does not know the host.
 //
 // Lock order: Kernel.mu before the locks of the spool and the connection. No goroutine holds Kernel.mu while it waits
-// for a kernel. A send can be made under the lock, because it does not wait.
+// for a kernel. A goroutine can send while it holds
+// Kernel.mu, because a send does not wait.
 package kernels
 
 import (
@@ -23,12 +26,12 @@ import (
 type Options struct {
 	Launcher Launcher
 	Timing   Timing // without zero fields; see WithDefaults
-	Spool    int64  // bytes of events that are kept
+	Spool    int64  // maximum bytes of events in the spool
 	Logger   *slog.Logger
 
-	// Environment adds the variables of the sandbox to those of a kernel.
+	// Environment returns the variables of a kernel: its own variables, and those of the sandbox that it does not set.
 	Environment func(own map[string]string) map[string]string
-	// CheckStart fails while nothing can start in the sandbox.
+	// CheckStart fails during a renewal of the agent, because cells must not start then.
 	CheckStart func() error
 	// OutputChanged reports whether the output files have changed since its last call.
 	OutputChanged func() bool
@@ -39,7 +42,7 @@ type Options struct {
 // Written lists the files that were written. A written.Log implements it.
 type Written interface {
 	Mark() int64                                  // the current position
-	Since(mark int64) ([]cellhold.CellFile, bool) // files written since then; true when more were written
+	Since(mark int64) ([]cellhold.CellFile, bool) // files written after mark, up to a limit; true if there are others
 }
 
 // mark returns the current position in the log of written files.
@@ -58,26 +61,26 @@ func (k *Kernel) wrote(c *cell) (files []cellhold.CellFile, more bool) {
 	return k.options.Written.Since(c.mark)
 }
 
-// Timing has the times that the agent waits for kernels and for the host.
+// Timing has the durations for which the agent waits for kernels and for the host.
 type Timing struct {
 	Start     time.Duration // from the launch of a kernel to the end of its startup code
 	Idle      time.Duration // from the reply to the idle status
 	Interrupt time.Duration // from an interrupt message to the interrupt signal
 	Kill      time.Duration // from the interrupt signal to the kill, when the deadline has passed
-	Shutdown  time.Duration // for an idle kernel that was asked to end
-	Host      time.Duration // for a host that reads nothing, before output is dropped
+	Shutdown  time.Duration // for a kernel to end by itself, before the kill
+	Host      time.Duration // for the host to read output, before output is dropped
 }
 
-// WithDefaults returns t with the default in each field that is zero.
+// WithDefaults returns t with the default in each field that is zero or negative.
 func (t Timing) WithDefaults() Timing {
 	set := func(d *time.Duration, v time.Duration) {
 		if *d <= 0 {
 			*d = v
 		}
 	}
-	set(&t.Start, 120*time.Second)   // a kernel needs 1 s, startup code that imports pandas and more up to 10 s on a busy host
-	set(&t.Idle, 4*time.Second)      // nbclient waits as long; it is needed only when the idle status was lost
-	set(&t.Interrupt, 2*time.Second) // the answer to the message takes 0.1 s, clean-up code of the cell longer
+	set(&t.Start, 120*time.Second)   // a kernel needs 1 s; startup code that imports pandas needs up to 10 s under load
+	set(&t.Idle, 4*time.Second)      // as in nbclient; the wait passes only if the idle status was lost
+	set(&t.Interrupt, 2*time.Second) // the answer takes 0.1 s; clean-up code of the cell takes longer
 	set(&t.Kill, 3*time.Second)      // so a deadline is exceeded by at most 5 s
 	set(&t.Host, 10*time.Second)     // enough for a server that restarts
 	set(&t.Shutdown, 1*time.Second)  // a kernel ends within 0.15 s; a stuck kernel is killed

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// tailBytes is the amount of a process's own output that is kept: the end of a traceback, or a crash
-// report.
+// tailBytes is the number of bytes that the agent keeps from the end of a kernel process's stdout and stderr. The end
+// can have a traceback or a crash report.
 const tailBytes = 8 << 10
 
 // tail reads a pipe to its end and keeps the last bytes.
@@ -23,13 +23,13 @@ type tail struct {
 	kept []byte
 }
 
-// newTail returns the tail and the end of the pipe that the process writes to.
+// newTail returns a tail and the write end of its pipe, for the stdout and stderr of a process.
 func newTail(limit int) (*tail, *os.File, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, nil, err
 	}
-	// Programs do not expect that a write to their stderr fails because it would block.
+	// With O_NONBLOCK, a write to a full pipe fails. Programs do not expect such an error from stderr.
 	if err := syscall.SetNonblock(int(w.Fd()), false); err != nil {
 		return nil, nil, errors.Join(err, r.Close(), w.Close())
 	}
@@ -57,8 +57,8 @@ func (t *tail) keep(b []byte) {
 	}
 }
 
-// last returns the kept bytes. It waits until all writers have closed the pipe, but at most for patience,
-// because a child of the process can keep the pipe open.
+// last waits until all writers have closed the pipe, and returns the kept bytes. It waits at most for patience, because
+// a child of the process can keep the pipe open.
 func (t *tail) last(patience time.Duration) string {
 	select {
 	case <-t.done:

@@ -28,7 +28,7 @@ func Resolved(path string) string {
 const RunDir = "run"
 
 // MakeHome creates the home. Other users can pass through it, because sandboxes run under their own uid and must
-// reach the image. Private files in the home have their own mode.
+// reach the image. Private files in the home have modes that exclude other users.
 func MakeHome(home string) error {
 	if err := os.MkdirAll(home, 0o711); err != nil {
 		return unusable(home, err)
@@ -68,4 +68,4 @@ func unusable(home string, err error) error {
 }
 
 // HomeRemedy says how to get a home that this user can write to.
-const HomeRemedy = "give a folder that this user can write to with --home, or run as the owner of this folder"
+const HomeRemedy = "use --home with a folder that this user can write to, or run as the owner of the home"

@@ -4,8 +4,8 @@ package zmtp
 
 import "net"
 
-// quiet returns the stream unchanged: Hold works only on Linux.
+// quiet returns the stream unchanged, because Conn.Hold works only on Linux.
 func quiet(nc net.Conn) (net.Conn, error) { return nc, nil }
 
-// light returns the stream unchanged: cheaper calls exist only on Linux.
+// light returns the stream unchanged, because the cheaper system calls of package rawio exist only on Linux.
 func light(nc net.Conn) (net.Conn, error) { return nc, nil }

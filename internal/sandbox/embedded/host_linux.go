@@ -41,7 +41,8 @@ func mapsIDs(base uint32) bool {
 	return true
 }
 
-// coversIDs reads an id map with lines of the form "first-inside first-outside count".
+// coversIDs reports whether one line of an id map contains count ids from base on. A line has the form "first-inside
+// first-outside count".
 func coversIDs(table string, base, count uint64) bool {
 	for line := range strings.Lines(table) {
 		var inside, outside, n uint64
@@ -55,7 +56,7 @@ func coversIDs(table string, base, count uint64) bool {
 	return false
 }
 
-// tryUserNamespace starts a process in the way in which an unprivileged server starts sandboxes.
+// tryUserNamespace starts the runner in a new user namespace, as an unprivileged server does for each sandbox.
 func tryUserNamespace(runner string) error {
 	cmd := exec.Command(runner, "--version")
 	cmd.Args[0] = "runsc"
@@ -65,33 +66,35 @@ func tryUserNamespace(runner string) error {
 	return process.Children.Run(cmd)
 }
 
-// runnable checks that this process can execute the runner, and that sandboxes, which have other uids, can do it too.
+// runnable returns an error if this process cannot execute the runner. If privileged is set, sandboxes have other uids,
+// and all users must be able to execute the runner.
 func runnable(runner string, privileged bool) error {
 	info, err := os.Stat(runner)
 	if err != nil {
 		return err
 	}
 	shown := runner
-	if target, err := os.Readlink(runner); err == nil { // the path of a descriptor says nothing to an operator
+	if target, err := os.Readlink(runner); err == nil { // the path of a descriptor does not name the file
 		shown = target
 	}
 	if privileged && info.Mode().Perm()&0o001 == 0 {
 		return fmt.Errorf("sandboxes cannot run %s; allow it with: chmod o+x %s", shown, shown)
 	}
 	if err := unix.Access(runner, unix.X_OK); err != nil {
-		return fmt.Errorf("cannot run %s: %w; choose a home on a disk that is mounted without noexec", shown, err)
+		return fmt.Errorf("cannot run %s: %w; make the file executable, or choose a home on a disk that is mounted without noexec", shown, err)
 	}
 	return nil
 }
 
-// minSpace is enough for one session's writable layer with its default size.
+// minSpace is enough for the writable layer of one session, if the layer has the default size.
 const minSpace = 2 << 30
 
-// minSnapshotSpace is the maximum size of a snapshot of a session with the default memory.
+// minSnapshotSpace is enough for one snapshot of a session with the default memory limit.
 const minSnapshotSpace = 1 << 30
 
-// Check checks what this host offers to sandboxes, and returns how to fix each problem. It also starts a tiny sandbox,
-// saves it, and restores it in a second one. If both start, the host has everything that sandboxes need.
+// Check checks whether this host can run sandboxes. It returns one Finding for each check, with a fix for each problem.
+// It also starts a tiny sandbox, saves it, and restores the snapshot in a second sandbox. If both sandboxes start, this
+// host can run, save and restore sandboxes.
 func Check(ctx context.Context, o Options) []Finding {
 	namespaces := errNotTried // a runner that cannot be started shows nothing about namespaces
 	if runnable(o.Runner, false) == nil {
@@ -102,8 +105,8 @@ func Check(ctx context.Context, o Options) []Finding {
 	return append([]Finding{checkUser(o, limits), checkNamespaces(boots[0].OK, namespaces), checkCgroups(), checkSpace(o.Dir), checkSnapshotSpace(o)}, boots...)
 }
 
-// checkUser checks what depends on the user: sandboxes' own uids, and the enforcement of their limits. limits is the
-// reason why limits are not enforced.
+// checkUser checks whether the server's user can give sandboxes their own uids and enforce their limits. limits is the
+// reason why the server cannot enforce the limits, or nil.
 func checkUser(o Options, limits error) Finding {
 	base := cmp.Or(o.UIDBase, defaultUIDBase)
 	return userFinding(os.Geteuid() == 0, hasSysAdmin(), mapsIDs(base), base, limits)
@@ -119,11 +122,11 @@ func userFinding(root, admin, ids bool, base uint32, limits error) Finding {
 		if admin {
 			f.Detail = fmt.Sprintf("the server runs as root, but its user namespace lacks the uids from %d on", base)
 		}
-		f.Fix = "give the container CAP_SYS_ADMIN and these uids, or accept with --accept-missing-limits that sandboxes run under the server's uid"
+		f.Fix = fmt.Sprintf("give the container CAP_SYS_ADMIN and the uids from %d on; or accept with --accept-missing-limits that sandboxes run under the server's uid", base)
 	case f.OK:
 		f.Detail += "; its delegated cgroups limit memory, CPU and processes"
 	default:
-		f.Detail += "; the limits of memory, CPU and the host's processes are not enforced"
+		f.Detail += "; the limits of memory and CPU, and the host's limit of processes, are not enforced"
 		f.Fix = "run the server as root, for example: sudo cellhold serve"
 	}
 	return f
@@ -132,8 +135,8 @@ func userFinding(root, admin, ids bool, base uint32, limits error) Finding {
 // errNotTried says that this process did not try to create a user namespace.
 var errNotTried = errors.New("not tried, because the runner cannot be started")
 
-// checkNamespaces checks that user namespaces can be created. started reports that a sandbox has started in one, and err
-// is the result of another attempt.
+// checkNamespaces reports whether user namespaces can be created. started is true if a sandbox has started. err is the
+// result of tryUserNamespace, or errNotTried.
 func checkNamespaces(started bool, err error) Finding {
 	f := Finding{Name: "user namespaces", OK: true, Detail: "user namespaces can be created"}
 	switch {
@@ -162,12 +165,13 @@ func checkCgroups() Finding {
 	return Finding{Name: "cgroups", OK: true, Detail: "version " + version}
 }
 
-// freeAt returns the free bytes at a directory or its nearest existing parent, and which directory that is.
+// freeAt returns the free bytes on the disk of a directory. at is dir, or its nearest parent if dir does
+// not exist.
 func freeAt(dir string) (free uint64, at string) {
 	var fs unix.Statfs_t
 	at = dir
 	for unix.Statfs(at, &fs) != nil && at != filepath.Dir(at) {
-		at = filepath.Dir(at) // does not exist yet
+		at = filepath.Dir(at) // at does not exist yet
 	}
 	return fs.Bavail * uint64(fs.Bsize), at
 }
@@ -202,7 +206,7 @@ func checkBoot(ctx context.Context, o Options) []Finding {
 	switch {
 	case err != nil:
 		starts.OK, starts.Detail, starts.Fix = false, err.Error(), "fix the problems listed above; if there are none, the error says what the host refused"
-		saves.OK, saves.Detail, saves.Fix = false, "no sandbox starts", "fix the start of sandboxes first"
+		saves.OK, saves.Detail, saves.Fix = false, "no sandbox starts", "first fix the problem that keeps a sandbox from starting"
 	case notSaved != nil:
 		saves.OK, saves.Detail = false, notSaved.Error()
 		saves.Fix = "fix the problems listed above; if there are none, the error says what the host refused. Until then sessions start cold, and cannot be hibernated, forked or rolled back"
@@ -210,7 +214,8 @@ func checkBoot(ctx context.Context, o Options) []Finding {
 	return []Finding{starts, saves}
 }
 
-// tryBoot creates a sandbox. notSaved is the reason why the sandbox could not be saved.
+// tryBoot creates a sandbox, saves it, and restores the snapshot in a second sandbox. notSaved is the error of the save
+// or of the restore. err is the error of another step.
 func tryBoot(ctx context.Context, o Options) (notSaved, err error) {
 	if err := os.MkdirAll(o.Dir, 0o711); err != nil {
 		return nil, err
@@ -242,7 +247,7 @@ func tryBoot(ctx context.Context, o Options) (notSaved, err error) {
 	return notSaved, box.Destroy(ctx)
 }
 
-// tinySpec creates the files of a minimal sandbox.
+// tinySpec creates the directories of a minimal root file system. It returns the specification of a sandbox with it.
 func tinySpec(rootfs string) (sandbox.Spec, error) {
 	for _, dir := range []string{guestBinDir, guestData, "/workspace", "/home/user", "/tmp", "/run", "/dev/shm", "/proc", "/sys"} {
 		if err := os.MkdirAll(filepath.Join(rootfs, dir), 0o755); err != nil {

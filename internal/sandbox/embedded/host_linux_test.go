@@ -58,7 +58,7 @@ func TestTheDoctorStartsASandbox(t *testing.T) {
 		saves = saves || f.Name == "a sandbox can be saved" && f.OK
 	}
 	if !boots || !saves {
-		t.Errorf("got the findings %v and %v", boots, saves)
+		t.Errorf("a sandbox starts: %v, can be saved: %v; want true and true", boots, saves)
 	}
 	if diff := cmp.Diff(before, leftovers(t)); diff != "" {
 		t.Errorf("left behind (-before +after):\n%s", diff)
@@ -79,7 +79,7 @@ func TestTheDoctorReportsProblems(t *testing.T) {
 	}
 }
 
-// opened are builds whose paths are valid until Close.
+// opened has builds and an open file. The descriptor's path of the file is valid until Close.
 type opened struct {
 	builds
 	f *os.File

@@ -12,7 +12,7 @@ import (
 	"cellhold/internal/session"
 )
 
-// execution is the body of a request to run code. Python sends null for absent values.
+// execution is the body of a request to run code. E2B's Python SDK sends null for absent values.
 type execution struct {
 	Code     json.RawMessage   `json:"code"`
 	Context  string            `json:"context_id"`
@@ -55,12 +55,13 @@ func (d *door) execute(w http.ResponseWriter, r *http.Request, s *session.Sessio
 	x := &stream{w: w, session: s, cell: cell.ID}
 	if err := x.run(ctx, after); err != nil {
 		d.abandon(ctx, x, err)
-		panic(http.ErrAbortHandler) // the client must not take a part for the whole answer
+		panic(http.ErrAbortHandler) // otherwise the client would treat a part of the answer as complete
 	}
 }
 
-// abandon ends the code of a client that left. After any other error the code continues, because its client is connected
-// or can ask the next server.
+// abandon handles an error of the stream. If the client left, abandon cancels the cell. If the server shuts down, the
+// code continues, because the client can ask the next server. Otherwise the client is still connected. The code then
+// continues, and abandon logs the error. If the sandbox has ended, abandon does nothing.
 func (d *door) abandon(ctx context.Context, x *stream, err error) {
 	switch cause := context.Cause(ctx); {
 	case errors.Is(cause, exchange.ErrAway), errors.Is(err, errGone):

@@ -18,7 +18,7 @@ import (
 	"cellhold/internal/session/terms"
 )
 
-// sandbox describes a sandbox.
+// sandbox is a session in the form that E2B's clients read.
 type sandbox struct {
 	SandboxID   string            `json:"sandboxID"`
 	TemplateID  string            `json:"templateID"`
@@ -96,7 +96,7 @@ func (d *door) kill(_ http.ResponseWriter, r *http.Request, caller string) (int,
 	return http.StatusNoContent, nil, s.End(ctx)
 }
 
-// timeoutBody is the body of requests that set the deadline.
+// timeoutBody is the body of requests to set the deadline, to pause a sandbox, or to connect to it.
 type timeoutBody struct {
 	Timeout  *int64 `json:"timeout"`
 	Duration *int64 `json:"duration"`
@@ -111,7 +111,8 @@ func (d *door) refresh(_ http.ResponseWriter, r *http.Request, caller string) (i
 	return d.prolong(r, caller, true)
 }
 
-// prolong sets the deadline of a running sandbox. With extend, it keeps a later deadline.
+// prolong sets the deadline of a running sandbox. If extend is set, it keeps a later deadline, and sets none if the
+// session has none.
 func (d *door) prolong(r *http.Request, caller string, extend bool) (int, any, error) {
 	s, err := d.session(r, caller)
 	if err != nil {
@@ -157,8 +158,8 @@ func (d *door) pause(_ http.ResponseWriter, r *http.Request, caller string) (int
 	return http.StatusNoContent, nil, err
 }
 
-// connect gives access to a sandbox, and resumes it if it is paused. It never shortens the life of a running sandbox, and
-// gives no deadline to a session that has none.
+// connect gives access to a sandbox, and resumes it if it is paused. It never makes the deadline of a running sandbox
+// earlier. It sets no deadline for a session that has none.
 func (d *door) connect(_ http.ResponseWriter, r *http.Request, caller string) (int, any, error) {
 	s, err := d.session(r, caller)
 	if err != nil {
@@ -310,7 +311,7 @@ func (d *door) hasDefaultTemplate(s cellhold.Session) bool {
 	return s.Template == ""
 }
 
-// forkResult is a fork, or the reason why there is none.
+// forkResult is one fork in the answer. E2B's API has an object around each fork.
 type forkResult struct {
 	Sandbox *created `json:"sandbox,omitempty"`
 }

@@ -1,7 +1,7 @@
-// Package envd serves files and processes of sandboxes as E2B's daemon does: files over HTTP, and the services
-// Filesystem and Process over the Connect protocol. A sandbox is a session.
+// Package envd serves files and processes of sandboxes as E2B's daemon does. Files use HTTP. The services Filesystem
+// and Process use the Connect protocol. A sandbox is a session.
 //
-// It translates, and decides nothing about sessions. Processes are commands of the session.
+// The package translates requests, and decides nothing about sessions. Processes are commands of the session.
 package envd
 
 import (
@@ -47,7 +47,7 @@ const (
 // Register registers the routes. The caller must call Close at the end.
 func Register(m access.Mux, o Options) *Server {
 	s := &Server{o: o}
-	for _, prefix := range []string{access.Prefix, ""} { // the SDKs keep only the origin in signed URLs
+	for _, prefix := range []string{access.Prefix, ""} { // in signed URLs, the SDKs drop the prefix from the path
 		m.HandleFunc("GET "+prefix+"/files", s.readFile)
 		m.HandleFunc("POST "+prefix+"/files", s.writeFiles)
 	}
@@ -121,7 +121,7 @@ func (s *Server) procedure(h http.Handler) func(http.ResponseWriter, *http.Reque
 	}
 }
 
-// admit returns the sandbox of a request. If it returns nil, it has answered.
+// admit returns the sandbox of a request. If it returns nil, it has already answered the request.
 func (s *Server) admit(w http.ResponseWriter, r *http.Request) *session.Session {
 	return s.o.Access.Admit(w, r, s.o.Access.Envd, http.StatusUnauthorized)
 }
@@ -162,7 +162,8 @@ func absolute(p string) string {
 	return path.Clean(p)
 }
 
-// health answers whether a sandbox runs. It never resumes one, and needs no token: clients ask after a kill.
+// health reports whether a sandbox runs. It never resumes a sandbox. It needs no token, because clients also ask after
+// the sandbox was killed.
 func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	sandbox, id := s.o.Access.Target(r)
 	switch {

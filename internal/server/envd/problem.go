@@ -26,11 +26,11 @@ var codeOf = map[cellhold.Kind]connect.Code{
 	cellhold.Internal:    connect.CodeInternal,
 }
 
-// statusOf maps the kinds of error to the statuses of the routes of files.
+// statusOf maps the kinds of error to the HTTP statuses of the file routes.
 var statusOf = map[cellhold.Kind]int{
 	cellhold.Invalid:     http.StatusBadRequest,
 	cellhold.NotFound:    http.StatusNotFound,
-	cellhold.Conflict:    http.StatusBadRequest, // a directory in place of a file
+	cellhold.Conflict:    http.StatusBadRequest, // for example, the path is a directory and not a file
 	cellhold.Denied:      http.StatusForbidden,
 	cellhold.Exhausted:   http.StatusTooManyRequests,
 	cellhold.Unavailable: http.StatusServiceUnavailable,
@@ -38,7 +38,8 @@ var statusOf = map[cellhold.Kind]int{
 	cellhold.Internal:    http.StatusInternalServerError,
 }
 
-// problem returns the error of a procedure, and logs the details.
+// problem converts an error to the Connect error of a procedure. It logs the details, except for a Connect error or a
+// timeout.
 func (s *Server) problem(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -58,7 +59,7 @@ func errTimeout() error {
 	return connect.NewError(connect.CodeDeadlineExceeded, cellhold.Errorf(cellhold.Unavailable, "The timeout of the request passed."))
 }
 
-// fail answers a request for files with an error.
+// fail writes an error as the answer of a file route.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	p := exchange.ProblemOf(r.Context(), s.o.Logger, err)
 	status := statusOf[p.Kind]
@@ -68,8 +69,8 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	access.WriteRefused(w, status, p.Detail)
 }
 
-// outcome returns the error of a procedure of a sandbox. A sandbox that is gone has the error that clients make from the
-// answer of access.WriteGone.
+// outcome converts the error of a procedure to a Connect error. If the sandbox is gone, outcome returns the error that
+// clients make from the answer of access.WriteGone.
 func (s *Server) outcome(ctx context.Context, c *call, err error) error {
 	if access.IsGone(c.session, err) {
 		return connect.NewError(connect.CodeUnavailable, cellhold.Errorf(cellhold.Unavailable, "The sandbox was not found"))
@@ -77,7 +78,8 @@ func (s *Server) outcome(ctx context.Context, c *call, err error) error {
 	return s.problem(ctx, err)
 }
 
-// unary returns a handler of Connect whose errors are translated.
+// unary returns a Connect handler that checks the user and calls f. The handler converts the errors of both steps to
+// Connect errors.
 func unary[I, O any](s *Server, f func(context.Context, *call, *I) (*O, error)) func(context.Context, *I) (*O, error) {
 	return func(ctx context.Context, in *I) (*O, error) {
 		c := callOf(ctx)
@@ -92,7 +94,8 @@ func unary[I, O any](s *Server, f func(context.Context, *call, *I) (*O, error)) 
 	}
 }
 
-// streaming is unary for a stream of answers.
+// streaming is like unary, for an f that sends a stream of answers. If f returns errGone, the handler breaks the
+// connection.
 func streaming[I, O any](s *Server, f func(context.Context, *call, *I, *connect.ServerStream[O]) error) func(context.Context, *I, *connect.ServerStream[O]) error {
 	return func(ctx context.Context, in *I, out *connect.ServerStream[O]) error {
 		c := callOf(ctx)
@@ -107,7 +110,8 @@ func streaming[I, O any](s *Server, f func(context.Context, *call, *I, *connect.
 	}
 }
 
-// userError returns the error for a user that does not exist. The clients expect this code.
+// userError returns the Connect error for a user that checkUser refused. For an unknown user, the clients expect
+// the code unauthenticated.
 func userError(err error) error {
 	code := connect.CodeUnauthenticated
 	if cellhold.KindOf(err) == cellhold.Denied {
@@ -116,10 +120,10 @@ func userError(err error) error {
 	return connect.NewError(code, err)
 }
 
-// pingHeader has the interval of keepalives in seconds.
+// pingHeader names the request header with the interval of keepalives, in seconds.
 const pingHeader = "Keepalive-Ping-Interval"
 
-// The bounds of the interval of keepalives.
+// The default of the interval of keepalives, which is also its maximum, and its minimum.
 const (
 	defaultPing = 90 * time.Second
 	leastPing   = time.Second

@@ -44,7 +44,7 @@ func TestEachKindOfErrorHasItsCodeAndItsStatus(t *testing.T) {
 	}
 }
 
-// TestOnlyAFileWithoutSpaceIsInsufficientStorage: the SDKs show this status as a full disk.
+// The SDKs show the status 507 as a full disk.
 func TestOnlyAFileWithoutSpaceIsInsufficientStorage(t *testing.T) {
 	s := &Server{o: Options{Logger: slog.New(slog.DiscardHandler)}}
 	full := cellhold.Errorf(cellhold.Exhausted, "The disk is full.")
@@ -56,7 +56,7 @@ func TestOnlyAFileWithoutSpaceIsInsufficientStorage(t *testing.T) {
 	}
 }
 
-// TestTheEndOfTheServerIsNoInternalError: each planned restart ends the streams of processes.
+// Each planned restart of the server ends the streams of processes. The clients must not get an internal error.
 func TestTheEndOfTheServerIsNoInternalError(t *testing.T) {
 	s := &Server{o: Options{Logger: slog.New(slog.DiscardHandler)}}
 	away, cancel := context.WithCancelCause(t.Context())

@@ -8,13 +8,14 @@ import (
 )
 
 const (
-	// maxWait is the longest wait of one request. Proxies and NAT cut longer ones.
+	// maxWait is the longest wait of one request. Proxies and NAT break connections that wait longer.
 	maxWait = 10 * time.Minute
-	// maxSeconds is the longest wait that a request can name, one year. It is far below the overflow of a duration.
+	// maxSeconds is the maximum for a wait that is a number of seconds: one year. A larger number could overflow a
+	// time.Duration. A wait such as "10000h" can be longer than a year.
 	maxSeconds = 365 * 24 * 3600
 )
 
-// ParseWait reads a Go duration or a number of seconds. An empty text means no wait.
+// ParseWait reads a Go duration or a number of seconds. An empty text means no wait. The result is at most maxWait.
 func ParseWait(text string) (time.Duration, error) {
 	if text == "" {
 		return 0, nil

@@ -6,11 +6,13 @@ import (
 	"unicode/utf8"
 )
 
-// maxDepth limits the recursion: eight million brackets would need more stack than a program can have.
+// maxDepth limits the recursion. A body of 8 MiB can have eight million brackets, which would need more stack than Go
+// allows.
 const maxDepth = 500
 
-// jsonFault returns the position of an error in JSON, in characters, and the message of Python's json module.
-// FastAPI's answer 422 contains this position and this message. For valid JSON the message is empty.
+// jsonFault returns the position of the first error in JSON, and the message that Python's json module has for it. The
+// position counts characters, not bytes. FastAPI puts the position and the message into its answer 422.
+// For valid JSON the message is empty.
 func jsonFault(body []byte) (at int, why string) {
 	if json.Valid(body) {
 		return 0, ""
@@ -27,8 +29,8 @@ func jsonFault(body []byte) (at int, why string) {
 // jsonWalk walks over JSON up to the first error, for jsonFault.
 type jsonWalk struct {
 	text []byte
-	at   int    // the next byte
-	pos  int    // position of the error
+	at   int    // index of the next byte
+	pos  int    // index of the byte with the error
 	why  string // message of the error; empty if there is none
 }
 
@@ -68,7 +70,7 @@ func (f *jsonWalk) value(depth int) bool {
 	return f.number()
 }
 
-// members skips the content of brackets.
+// members skips an array or an object, with its brackets. end is the closing bracket, and one skips one member.
 func (f *jsonWalk) members(end byte, depth int, one func(depth int) bool) bool {
 	f.at++
 	if f.space(); f.is(end) {
@@ -128,7 +130,7 @@ func (f *jsonWalk) str() bool {
 	return f.fail(begin, "Unterminated string starting at")
 }
 
-// escape checks an escape sequence, and stops at its last byte.
+// escape checks the escape sequence after a backslash. After success, f.at is at the last byte of the sequence.
 func (f *jsonWalk) escape() bool {
 	if !f.is('u') {
 		if bytes.IndexByte([]byte(`"\/bfnrt`), f.text[f.at]) < 0 {
@@ -145,7 +147,7 @@ func (f *jsonWalk) escape() bool {
 	return true
 }
 
-// number skips the longest valid number; the caller checks the text that follows.
+// number skips the longest valid number. The caller must check the text after the number.
 func (f *jsonWalk) number() bool {
 	begin := f.at
 	if f.is('-') {
@@ -181,7 +183,8 @@ func (f *jsonWalk) digits() {
 	}
 }
 
-// optional skips a part of a number that must end in digits. If it does not, optional skips nothing.
+// optional skips the fraction or the exponent of a number. lead skips the characters before the digits. If no digit
+// follows, optional skips nothing.
 func (f *jsonWalk) optional(lead func()) {
 	begin := f.at
 	lead()

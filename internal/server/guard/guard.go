@@ -27,8 +27,9 @@ type Guard struct {
 	// Own reports whether the route of a request checks the caller itself. If Own is nil, no route does.
 	Own func(*http.Request) bool
 
-	// Linked reports whether the URL of a request has a secret of its own. Links on all web sites can lead to such a URL:
-	// a page that knows the secret needs no visitor to use it. If Linked is nil, no URL has one.
+	// Linked reports whether the URL of a request contains a secret, such as a signature. The guard accepts such a
+	// request from a link on any web site. A page that knows the secret could also use it without a visitor. If Linked
+	// is nil, no URL contains a secret.
 	Linked func(*http.Request) bool
 
 	// Long reports whether the body of a request can exceed exchange.MaxBody. The route of such a request must
@@ -55,11 +56,11 @@ func (g *Guard) Wrap(next http.Handler) http.Handler {
 	})
 }
 
-// wellKnown is the prefix of the paths where clients of MCP look for an authorization server. They look without a
-// token. With status 401 in place of 404 they would look again.
+// wellKnown is the prefix of the paths where clients of MCP look for an authorization server. These requests have no
+// token. After the status 401 in place of 404, the clients would look again.
 const wellKnown = "/.well-known/"
 
-// toolsWellKnown is the same prefix below the tools, where some clients look too.
+// toolsWellKnown is the same prefix below /mcp, the path of the tools for AI agents. Some clients look there too.
 const toolsWellKnown = "/mcp/.well-known/"
 
 func (g *Guard) refusal(w http.ResponseWriter, r *http.Request) *exchange.Problem {
@@ -72,7 +73,7 @@ func (g *Guard) refusal(w http.ResponseWriter, r *http.Request) *exchange.Proble
 		return exchange.NewProblem(ctx, http.StatusForbidden, cellhold.Denied, "Requests from other web sites are refused. Start the server with --origin to allow a site.")
 	}
 	if strings.HasPrefix(r.URL.Path, wellKnown) || strings.HasPrefix(r.URL.Path, toolsWellKnown) {
-		return exchange.NewProblem(ctx, http.StatusNotFound, cellhold.NotFound, "This server has no authorization server. Send a token of its token file.")
+		return exchange.NewProblem(ctx, http.StatusNotFound, cellhold.NotFound, "This server has no authorization server. Send a token from the server's token file.")
 	}
 	if !g.isPublic(r) && (g.Own == nil || !g.Own(r)) {
 		caller, fault := g.authenticate(r)
@@ -88,18 +89,18 @@ func (g *Guard) refusal(w http.ResponseWriter, r *http.Request) *exchange.Proble
 	return nil
 }
 
-// The messages of authentication errors. They tell a caller without a token how to send one. A wrong token
-// gets no details.
+// The messages of authentication errors. If the token is missing, the message says how to send a token. If the token is
+// wrong, the message has no details.
 const (
 	noToken    = "The request has no token. Send the header \"Authorization: Bearer TOKEN\"; on the command line use --token or CELLHOLD_TOKEN."
 	twoTokens  = "The request has more than one Authorization header. Send one."
-	notAToken  = "The Authorization header has no token. Send \"Authorization: Bearer TOKEN\"."
+	notAToken  = "The Authorization header has no bearer token. Send \"Authorization: Bearer TOKEN\"."
 	wrongToken = "The token is wrong: this server does not know it. Compare it with the server's token file."
 	wholeLine  = "The token has a space. A line of the server's token file is a name and a token: send only the token."
 )
 
-// authenticate returns the name of the caller's token, or an error message. It reads the token from the
-// header only: URLs end up in logs, histories and Referer headers.
+// authenticate returns the name of the caller's token, or an error message. It reads the token only from the header. A
+// token in a URL would get into logs, browser histories and Referer headers.
 func (g *Guard) authenticate(r *http.Request) (caller, fault string) {
 	if g.Tokens == nil { // authentication is off
 		return "", ""
@@ -125,10 +126,11 @@ func (g *Guard) authenticate(r *http.Request) (caller, fault string) {
 	return caller, ""
 }
 
-// hostAllowed defends against DNS rebinding. In that attack a web page's name resolves to this machine, so the
-// browser treats the page as "same origin". The page's requests still have its name in the Host header. The names
-// localhost, 127.0.0.1 and ::1, and the names in Hosts, are always accepted. On another loopback address, that
-// address is accepted too. On all other addresses any IP address is accepted, because rebinding needs a name.
+// hostAllowed defends against DNS rebinding. In this attack, the host name of a web page resolves to this machine. So
+// the browser treats this server as the page's own origin. But the Host header of the page's requests still has the
+// name of the page. hostAllowed always accepts localhost, 127.0.0.1, ::1 and the names in Hosts. If the connection came
+// to another loopback address, hostAllowed also accepts this address. If the connection came to an address that is not
+// loopback, hostAllowed accepts all IP addresses. Rebinding needs a name.
 func (g *Guard) hostAllowed(r *http.Request) bool {
 	host := hostname(r.Host)
 	if host == "localhost" || slices.Contains(g.Hosts, host) {
@@ -149,8 +151,8 @@ func (g *Guard) hostAllowed(r *http.Request) bool {
 	return err == nil && (!at.Addr().Unmap().IsLoopback() || at.Addr().Unmap() == ip)
 }
 
-// hostname removes the port and the brackets from a Host header. A malformed header gives a text that equals
-// no allowed name.
+// hostname returns a Host header in lower case, without the port and the brackets. If the header is malformed, the
+// result equals no allowed name.
 func hostname(hostport string) string {
 	host := hostport
 	if h, _, err := net.SplitHostPort(hostport); err == nil {
@@ -179,12 +181,12 @@ func (g *Guard) originAllowed(r *http.Request) bool {
 	if g.Linked != nil && g.Linked(r) {
 		return true
 	}
-	// A link from another site to a public page shows only that page.
+	// A visitor can follow a link from another site to a public page. The other site cannot read the page.
 	return g.isPublic(r) && r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
 }
 
-// sameOrigin compares complete origins, because a part of one is easy to imitate. The caller must have
-// checked the Host header.
+// sameOrigin compares the whole host of an origin, with its port, with the Host header. An attacker can imitate a part
+// of a host. If the server uses TLS, it refuses origins with http. The caller must have checked the Host header.
 func sameOrigin(origin string, r *http.Request) bool {
 	u, err := url.Parse(origin)
 	if err != nil || u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {

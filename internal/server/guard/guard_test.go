@@ -33,7 +33,7 @@ func TestAnExposedServerNeedsTokensAndEitherTLSOrInsecureHTTP(t *testing.T) {
 		{Exposure{Addr: ":5002", TLS: true, InsecureHTTP: true}, false},
 	} {
 		if err := CheckExposure(tt.e); (err == nil) != tt.ok {
-			t.Errorf("%+v: got %v, want no error: %t", tt.e, err, tt.ok)
+			t.Errorf("%+v: got the error %v, want success %t", tt.e, err, tt.ok)
 		}
 	}
 }
@@ -51,7 +51,7 @@ func TestAnExposedServerAcceptsAddressesAndRefusesUnknownNames(t *testing.T) {
 	}
 }
 
-func TestTheTokenFileIsCreatedOnceAndPrivate(t *testing.T) {
+func TestTheTokenFileIsPrivateAndIsCreatedOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "home", "token")
 	first, err := LoadTokens(path)
 	if err != nil {
@@ -121,7 +121,7 @@ func TestInvalidTokenFilesAreRefused(t *testing.T) {
 	}
 }
 
-func TestEachTokenErrorHasItsMessage(t *testing.T) {
+func TestEachTokenErrorHasAMessageOfItsOwn(t *testing.T) {
 	tokens, err := LoadTokens(filepath.Join(t.TempDir(), "token"))
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func TestEachTokenErrorHasItsMessage(t *testing.T) {
 	}
 }
 
-func TestTheKeyOfACallerBelongsToItsToken(t *testing.T) {
+func TestTheKeyOfACallerDependsOnlyOnItsToken(t *testing.T) {
 	load := func(lines string) *Tokens {
 		path := filepath.Join(t.TempDir(), "token")
 		if err := os.WriteFile(path, []byte(lines), 0o600); err != nil {

@@ -24,24 +24,25 @@ import (
 )
 
 const (
-	// maxMessage is the maximum size of a message of a client, with its table.
+	// maxMessage is the maximum size in bytes of a client's message, with the table of the offsets of its parts.
 	maxMessage = terms.MaxFrame + 64<<10
-	// small is the size up to which a message needs no share of the server's memory. Such a message is written in one
-	// piece.
+	// small is the size in bytes below which a received message needs no share of the memory for arriving messages. A
+	// message to the client of at most this size is written at once.
 	small = 64 << 10
-	// piece is the size of the pieces in which a larger message is read.
+	// piece is the size in bytes of the pieces in which the server reads a larger message.
 	piece = 256 << 10
-	// slowStart and slowRate limit the time in which a large message must arrive, because it takes shared memory.
+	// A large message must arrive within slowStart, plus its size divided by slowRate. Otherwise a slow client could
+	// hold shared memory.
 	slowStart = 30 * time.Second
 	slowRate  = 128 << 10 // bytes per second
-	// writeTime limits the time of a write to a client, for each small part of a message.
+	// writeTime limits the time to write a message to a client. For a large message, it limits the time of each part.
 	writeTime = 30 * time.Second
 	// pingTime is the time between two pings, and pongTime the time for the answer.
 	pingTime = 30 * time.Second
 	pongTime = time.Minute
 	// closeTime limits the close handshake.
 	closeTime = 5 * time.Second
-	// maxReason is the limit of the text with which a connection ends, by the protocol.
+	// maxReason is the maximum size in bytes of the text in a WebSocket close frame (RFC 6455, section 5.5).
 	maxReason = 123
 )
 
@@ -69,22 +70,23 @@ type channel struct {
 	wire     kernelWire
 	log      *slog.Logger
 	v1       bool
-	gateway  bool   // a gateway client, with messages of text only
-	noted    []byte // for gateway clients: the parent header of the last note; send uses it
+	gateway  bool   // the client is a gateway client of jupyter_server, which reads only text messages
+	noted    []byte // for gateway clients: parent header of the last note about dropped buffers; only send uses noted
 	caller   string
 	arrivals *arrivals
 
-	moved atomic.Int64 // counts the beginnings and ends of messages that take time: while they do, pings wait
-	busy  atomic.Int64 // messages that take time now
+	moved atomic.Int64 // changes when a transfer of a message begins or ends; ping compares it
+	busy  atomic.Int64 // number of transfers in progress; ping sends no pings while it is above 0
 }
 
-// serve passes messages until one side ends, or ctx does. Then it closes the connection with the reason.
+// serve passes messages until the client or the kernel ends, or until ctx ends. Then it closes the connection with the
+// reason.
 func (c *channel) serve(ctx context.Context) {
 	c.socket.SetReadLimit(maxMessage)
 	run, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	// When the context of a read or a write ends, the library closes the connection at once. Without this second
-	// context the client would not get the reason.
+	// When the context of a read or a write ends, the library closes the connection at once. So reads and writes use
+	// quiet, which ends only after the close handshake.
 	quiet, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var wg sync.WaitGroup
@@ -94,14 +96,14 @@ func (c *channel) serve(ctx context.Context) {
 	<-run.Done()
 	code, why := closing(ctx, context.Cause(run))
 	c.log.Debug("connection of a Jupyter client ends", "code", int(code), "err", context.Cause(run))
-	_ = c.conn.SetDeadline(time.Now().Add(closeTime)) // otherwise Close waits for the end of a frame without a limit
+	_ = c.conn.SetDeadline(time.Now().Add(closeTime)) // otherwise Close could wait forever for the end of a frame
 	_ = c.socket.Close(code, why)                     // fails if the client left
 	stop()
 	wg.Wait()
 	c.wire.Detach()
 }
 
-// guarded runs f. A panic ends the connection, and not the server.
+// guarded runs f. A panic in f ends the connection. The server continues.
 func (c *channel) guarded(f func(run, quiet context.Context) error, run, quiet context.Context) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -180,7 +182,8 @@ func (c *channel) receiveOne(run, quiet context.Context) error {
 	return err
 }
 
-// read reads a message. A large one takes memory as it grows.
+// read reads a message. A large message takes shared memory as its bytes arrive. For a small message, the arrival is
+// nil.
 func (c *channel) read(ctx, run context.Context, cancel context.CancelFunc, body io.Reader) ([]byte, *arrival, error) {
 	message, err := io.ReadAll(io.LimitReader(body, small))
 	if err != nil || len(message) < small {
@@ -256,10 +259,10 @@ func (c *channel) sendOne(quiet context.Context, f framing.Frame) error {
 	return c.writeLarge(ctx, kind, pieces, func() { late.Reset(writeTime) })
 }
 
-// writeLarge writes a message without a second copy. The memory of the first copy is counted while the message is in
-// the client's queue. Between the pieces, the library can answer the client's pings. writeLarge calls progress before
-// each small part, so that a slow client stays connected. After a disconnection, the client would get this message
-// again.
+// writeLarge writes a message in parts, and makes no second copy. The client's queue holds the first copy and counts
+// its memory. Between the parts, the library can answer the client's pings. writeLarge calls progress before each part,
+// so that a slow client has time for each part. A disconnected client would connect again, and get the same message
+// from its beginning.
 func (c *channel) writeLarge(ctx context.Context, kind websocket.MessageType, pieces [][]byte, progress func()) error {
 	message, err := c.socket.Writer(ctx, kind)
 	if err != nil {
@@ -279,7 +282,7 @@ func (c *channel) writeLarge(ctx context.Context, kind websocket.MessageType, pi
 	return message.Close()
 }
 
-// begin counts a message that takes time, and returns the function that ends it.
+// begin notes that the transfer of a message begins. The caller must call end when the transfer ends.
 func (c *channel) begin() (end func()) {
 	c.moved.Add(1)
 	c.busy.Add(1)
@@ -289,8 +292,9 @@ func (c *channel) begin() (end func()) {
 	}
 }
 
-// ping finds clients that are gone without closing their connection. The library reads the answer only while receive
-// reads, and between messages. So if a ping fails during a large message, this does not count.
+// ping ends the connection of a client that disappeared without closing it. The library reads the answer to a ping only
+// while receive reads, and only between messages. So ping ignores a failure if a message was in transfer during the
+// wait.
 func (c *channel) ping(run, quiet context.Context) error {
 	t := time.NewTicker(pingTime)
 	defer t.Stop()

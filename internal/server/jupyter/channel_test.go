@@ -74,7 +74,7 @@ func serveWire(ctx context.Context, t *testing.T, w *wire, all *arrivals, caller
 	}
 }
 
-// rig is a server with one connection.
+// rig is a client with its connection to a test server.
 type rig struct {
 	*wire
 	socket   *websocket.Conn
@@ -136,7 +136,7 @@ func (r *rig) closed(t *testing.T, code websocket.StatusCode, text string) {
 
 var message = framing.Frame{Channel: "shell", Header: json.RawMessage(`{"msg_id":"m","msg_type":"comm_msg"}`), Parent: json.RawMessage(`{}`), Metadata: json.RawMessage(`{}`), Content: json.RawMessage(`{"a": 1}`)}
 
-func TestMessagesPassInTheFormOfTheClient(t *testing.T) {
+func TestMessagesPassInTheFormThatTheClientChose(t *testing.T) {
 	for _, buffers := range [][][]byte{nil, {[]byte("buffer")}} {
 		f := message
 		f.Buffers = buffers
@@ -269,7 +269,7 @@ func TestMessagesOnOtherChannelsAreIgnored(t *testing.T) {
 	}
 }
 
-func TestConnectionsAreCounted(t *testing.T) {
+func TestConnectionsOfAKernelAndOfACallerAreLimited(t *testing.T) {
 	var c connections
 	enter := func(kernel, client string) (leave func()) {
 		t.Helper()
