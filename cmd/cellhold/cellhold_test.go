@@ -20,6 +20,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -33,6 +34,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"cellhold": func() {
 		script.HelperDir, script.OutputDir = filepath.Join(os.TempDir(), "aids"), filepath.Join(os.TempDir(), "outputs") // fake sandboxes use the /tmp of this machine
 		setup.NewDriver, setup.NewImages = openFake, func(*image.Store) session.Images { return noImages{} }
+		completionPatience = time.Minute // a busy machine is slower than a person accepts
 		os.Exit(command(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}})
 }

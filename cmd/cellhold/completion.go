@@ -21,8 +21,8 @@ import (
 	"github.com/willabides/kongplete"
 )
 
-// completionPatience is how long a completion waits for a server. A person waits for each Tab.
-const completionPatience = 400 * time.Millisecond
+// completionPatience is how long a completion waits for a server. A person waits for each Tab. Tests of other things set it.
+var completionPatience = 400 * time.Millisecond
 
 // completionCmd prints the completion script of a shell.
 type completionCmd struct {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // completed returns the words that are offered after a line.
@@ -34,6 +35,8 @@ func TestWordsAreCompleted(t *testing.T) {
 		_, _ = io.WriteString(w, `{"sessions":[{"id":"s2345672345672345","state":"ready"},{"id":"s7777777777777777","state":"ended"},{"id":"$(touch x)","state":"ready"}]}`)
 	}))
 	defer hs.Close()
+	defer func(was time.Duration) { completionPatience = was }(completionPatience)
+	completionPatience = time.Minute // a busy machine is slower than a person accepts
 	t.Chdir(t.TempDir())
 	t.Setenv("CELLHOLD_HOME", t.TempDir())
 	if err := os.WriteFile("code.py", nil, 0o600); err != nil {
@@ -73,7 +76,7 @@ func TestACompletionDoesNotWaitForASlowServer(t *testing.T) {
 		t.Errorf("got %q, want nothing", got)
 	}
 	<-gaveUp
-	if completionPatience > 500_000_000 {
+	if completionPatience > 500*time.Millisecond {
 		t.Errorf("a completion waits %v, want at most 500ms", completionPatience)
 	}
 }

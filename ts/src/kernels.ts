@@ -42,6 +42,26 @@ export class Kernel {
     return this.#session.stream(code, { ...options, kernel: this.id });
   }
 
+  /** Returns the texts that can stand at the cursor. The arguments are those of `session.complete`. */
+  complete(code: string, cursor?: number): Promise<models.Completion> {
+    return this.#session.complete(code, { cursor, kernel: this.id });
+  }
+
+  /** Returns the description of an object. The arguments are those of `session.inspect`. */
+  inspect(code: string, cursor?: number, detail?: 0 | 1): Promise<models.Inspection> {
+    return this.#session.inspect(code, { cursor, detail, kernel: this.id });
+  }
+
+  /** Returns whether code can run or needs more lines, as `session.isComplete` does. */
+  isComplete(code: string): Promise<models.Completeness> {
+    return this.#session.isComplete(code, this.id);
+  }
+
+  /** Returns the code of the newest cells of this kernel, the oldest of them first. */
+  history(limit?: number): Promise<models.HistoryEntry[]> {
+    return this.#session.history({ kernel: this.id, limit });
+  }
+
   /** Interrupts the running cell. The variables are kept. */
   interrupt(): Promise<void> {
     return this.#session.interrupt(this.id);

@@ -309,6 +309,40 @@ export class Session implements AsyncDisposable {
   }
 
   /**
+   * Returns the texts that can stand at the cursor, as the Tab key does.
+   *
+   * cursor is a position in characters; its default is the end of the code. Throws ConflictError if the kernel is busy or the
+   * session is hibernated. The texts come from the kernel, which is not trusted.
+   */
+  complete(code: string, options: { cursor?: number; kernel?: string } = {}): Promise<models.Completion> {
+    const json: models.CompleteCode = { code, cursor: options.cursor, kernel: options.kernel };
+    return this.#link.call<models.Completion>(op.complete, { json });
+  }
+
+  /**
+   * Returns the description of the object at the cursor: signature and documentation, by MIME type.
+   *
+   * cursor is a position in characters; its default is the end of the code. detail 1 adds the source code. Throws
+   * ConflictError if the kernel is busy or the session is hibernated.
+   */
+  inspect(code: string, options: { cursor?: number; detail?: 0 | 1; kernel?: string } = {}): Promise<models.Inspection> {
+    const json: models.InspectCode = { code, cursor: options.cursor, detail: options.detail, kernel: options.kernel };
+    return this.#link.call<models.Inspection>(op.inspect, { json });
+  }
+
+  /** Returns whether code can run or needs more lines. The code does not run. Throws as `complete`. */
+  isComplete(code: string, kernel?: string): Promise<models.Completeness> {
+    const json: models.CheckCode = { code, kernel };
+    return this.#link.call<models.Completeness>(op.isComplete, { json });
+  }
+
+  /** Returns the code of the newest cells, the oldest of them first. limit is at most 1000, by default 100. */
+  async history(options: { kernel?: string; limit?: number } = {}): Promise<models.HistoryEntry[]> {
+    const query = { kernel: options.kernel, limit: options.limit };
+    return listOf((await this.#link.call<models.HistoryList>(op.getHistory, { query })).history);
+  }
+
+  /**
    * Saves memory, files and processes to disk. The next use resumes the session.
    *
    * Throws ConflictError if a cell, command or transfer is running.
