@@ -325,7 +325,10 @@ export class Session implements AsyncDisposable {
    * cursor is a position in characters; its default is the end of the code. detail 1 adds the source code. Throws
    * ConflictError if the kernel is busy or the session is hibernated.
    */
-  inspect(code: string, options: { cursor?: number; detail?: 0 | 1; kernel?: string } = {}): Promise<models.Inspection> {
+  inspect(
+    code: string,
+    options: { cursor?: number; detail?: 0 | 1; kernel?: string } = {},
+  ): Promise<models.Inspection> {
     const json: models.InspectCode = { code, cursor: options.cursor, detail: options.detail, kernel: options.kernel };
     return this.#link.call<models.Inspection>(op.inspect, { json });
   }

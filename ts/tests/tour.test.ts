@@ -78,13 +78,12 @@ test("cells have text, results, figures, files and errors", async () => {
 });
 
 test("a kernel completes, inspects and checks code, and has a history", async () => {
-  await using s = await Session.create(server);
   await s.run("penguins = 344");
   const completion = await s.complete("peng");
   assert(completion.matches?.some(({ text }) => text === "penguins"));
   assert.equal((await s.inspect("len", { detail: 0 })).found, true);
   assert.equal((await s.isComplete("for i in range(3):")).status, "incomplete");
-  assert.equal((await s.history()).at(-1)?.code, "penguins = 344");
+  assert.equal((await s.history({ limit: 1 })).at(-1)?.code, "penguins = 344");
 });
 
 test("cells are interrupted, cancelled and waited for", async () => {
