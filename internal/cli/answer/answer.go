@@ -20,9 +20,8 @@ const maxLine = 4 << 20
 
 // Lines reads lines of an input. One goroutine at a time can use it.
 type Lines struct {
-	in  *bufio.Reader
-	fd  int // of the input; -1 if it is no file
-	out *os.File
+	in *bufio.Reader
+	fd int // of the input; -1 if it is no file
 }
 
 // NewLines returns a reader of lines.

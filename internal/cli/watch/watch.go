@@ -251,17 +251,27 @@ func (c *LogsCmd) Run(ctx context.Context, all *console.Globals, t *console.Term
 	}
 	var first, last int64
 	for _, cell := range cells {
+		if cell.State != cellhold.CellDone {
+			continue
+		}
 		if cell.First > 0 && (first == 0 || cell.First < first) {
 			first = cell.First
 		}
 		last = max(last, cell.Last)
 	}
-	if last == 0 {
-		return nil // no cell has begun
-	}
 	v := newViewer(server, c.Session, t, figuresIn(c.Figures))
 	defer v.close()
-	for e, err := range server.Watch(ctx, c.Session, first-1) {
+	if last > 0 {
+		if err := c.print(ctx, v, first, last); err != nil {
+			return err
+		}
+	}
+	return v.unfinished(ctx, cells)
+}
+
+// print prints the events from first to last.
+func (c *LogsCmd) print(ctx context.Context, v *viewer, first, last int64) error {
+	for e, err := range v.server.Watch(ctx, c.Session, first-1) {
 		if err != nil {
 			return err
 		}
@@ -276,6 +286,30 @@ func (c *LogsCmd) Run(ctx context.Context, all *console.Globals, t *console.Term
 	}
 	return v.p.EndLine()
 }
+
+// unfinished prints the text of cells that still run. The number of their last event is not known.
+func (v *viewer) unfinished(ctx context.Context, cells []cellhold.Cell) error {
+	for _, cell := range cells {
+		if cell.State != cellhold.CellRunning {
+			continue
+		}
+		if err := v.p.Heading(fmt.Sprintf("In [%d] %s %s", cell.ExecutionCount, cell.Kernel, cell.ID), cell.Code); err != nil {
+			return err
+		}
+		if err := v.server.Text(ctx, v.session, cell.ID, "stdout", 0, text{v.p.Out}); err != nil {
+			return err
+		}
+		if err := v.p.Note("%s is running", cell.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// text writes bytes of a cell as text.
+type text struct{ to *console.Screen }
+
+func (w text) Write(b []byte) (int, error) { return w.to.WriteString(string(b)) }
 
 func (c *LogsCmd) cells(ctx context.Context, server *client.Client) ([]cellhold.Cell, error) {
 	if c.Cell == "" {
