@@ -140,7 +140,9 @@ func readE2B(from io.Reader) (out Output, err error) {
 		switch line.Type {
 		case "stdout", "result":
 			out.Text += line.Text
-			out.PNG = line.PNG
+			if line.PNG != nil {
+				out.PNG = line.PNG
+			}
 		case "error":
 			return out, fmt.Errorf("a cell failed: %s: %s", line.Name, line.Value)
 		}

@@ -83,6 +83,13 @@ func TestADownloadIsAnAttachmentAndSupportsRanges(t *testing.T) {
 	if res, _ := s.raw(t, "HEAD", id, "/content", at("page.html"), nil); res.ContentLength != 35 {
 		t.Errorf("HEAD reports %d bytes, want 35", res.ContentLength)
 	}
+	s.must(t, id, "import os; os.chmod('/workspace/page.html', 0)")
+	for _, ask := range [][]string{nil, {"Range", "bytes=25-27"}, {"Range", "bytes=25-27", "If-Range", etag}} {
+		res, body := s.raw(t, "GET", id, "/content", at("page.html"), nil, ask...)
+		if res.StatusCode != 403 || !strings.Contains(string(body), `"denied"`) || res.Header.Get("Content-Range") != "" {
+			t.Errorf("an unreadable file with %v: got status %d with %v and %s, want 403 denied", ask, res.StatusCode, res.Header, body)
+		}
+	}
 }
 
 func TestAFormUploadsSeveralFilesIntoADirectory(t *testing.T) {

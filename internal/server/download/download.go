@@ -16,8 +16,8 @@ import (
 	"cellhold/internal/attachment"
 )
 
-// Serve answers with a file of a sandbox. Ranges and conditions work. If it fails before it writes, it returns the error. If
-// it fails later, it panics, which breaks the connection.
+// Serve answers with a file of a sandbox. Ranges and conditions work. If it fails before the first byte of the body, it returns
+// the error and has written nothing. If it fails later, it panics, which breaks the connection.
 func Serve(w http.ResponseWriter, r *http.Request, a *attachment.Attachment, file string) error {
 	if strings.Contains(r.Header.Get("Range"), ",") {
 		r.Header.Del("Range") // each range would be a request to the sandbox, and a header can have thousands
@@ -29,11 +29,16 @@ func Serve(w http.ResponseWriter, r *http.Request, a *attachment.Attachment, fil
 	defer content.close()
 	AsAttachment(w.Header(), path.Base(file))
 	w.Header().Set("ETag", `"`+content.info.Version+`"`)
-	http.ServeContent(w, r, "", content.info.Modified, content)
-	if content.err != nil {
-		panic(http.ErrAbortHandler)
+	late := &lateHeader{ResponseWriter: w}
+	http.ServeContent(late, r, "", content.info.Modified, content)
+	switch {
+	case content.err == nil:
+		late.send()
+		return nil
+	case late.withdraw():
+		return content.err
 	}
-	return nil
+	panic(http.ErrAbortHandler)
 }
 
 // AsAttachment sets headers that keep a browser from showing a page that untrusted code wrote.
