@@ -7,7 +7,6 @@ import (
 
 // ShortenPortLinger shortens the wait for a program after the host has sent its last byte.
 func ShortenPortLinger(t testing.TB, d time.Duration) {
-	before := portLinger
-	portLinger = d
-	t.Cleanup(func() { portLinger = before })
+	before := portLinger.Swap(int64(d))
+	t.Cleanup(func() { portLinger.Store(before) })
 }

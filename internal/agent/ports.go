@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -19,8 +20,14 @@ import (
 const dialTime = 5 * time.Second
 
 // portLinger is the time in which a program must send or the host must take bytes, after the host has sent its last one. The
-// host's close looks like the end of its bytes only. Tests shorten it.
-var portLinger = 30 * time.Second
+// host's close looks like the end of its bytes only. Tests shorten it, while connections of earlier tests end.
+var portLinger = nanoseconds(30 * time.Second)
+
+func nanoseconds(d time.Duration) *atomic.Int64 {
+	var n atomic.Int64
+	n.Store(int64(d))
+	return &n
+}
 
 // loopbacks are the addresses that the agent dials. Many programs listen on only one of them.
 var loopbacks = []string{"127.0.0.1", "::1"}
@@ -167,7 +174,7 @@ func (b *bridge) extend() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.ended && !b.over {
-		end := time.Now().Add(portLinger)
+		end := time.Now().Add(time.Duration(portLinger.Load()))
 		_ = b.program.SetReadDeadline(end)
 		_ = b.host.SetWriteDeadline(end)
 	}
