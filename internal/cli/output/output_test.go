@@ -1,0 +1,51 @@
+package output
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"image"
+	"image/png"
+	"strings"
+	"testing"
+
+	"cellhold"
+	"cellhold/internal/cli/console"
+	"cellhold/internal/cli/picture"
+)
+
+// event returns an event with a content.
+func event(t *testing.T, kind cellhold.EventType, content any) cellhold.Event {
+	t.Helper()
+	text, err := json.Marshal(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cellhold.Event{Type: kind, Content: text}
+}
+
+func TestACellDrawsALimitedNumberOfFigures(t *testing.T) {
+	var data, screen bytes.Buffer
+	if err := png.Encode(&data, image.NewGray(image.Rect(0, 0, 1, 1))); err != nil {
+		t.Fatal(err)
+	}
+	figure := event(t, cellhold.EventDisplayData, map[string]any{"data": map[string]string{"image/png": base64.StdEncoding.EncodeToString(data.Bytes())}})
+	out := &console.Screen{W: &screen}
+	p := Printer{Out: out, Err: out, Pictures: &picture.Screen{W: &screen, Protocol: picture.Kitty}}
+	for _, cell := range []string{"first", "second"} {
+		screen.Reset()
+		for range maxDrawn + 2 {
+			if err := p.Event(t.Context(), figure); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := p.Done(cellhold.CellDoneContent{Status: cellhold.StatusOK}); err != nil {
+			t.Fatal(err)
+		}
+		drawn, refused := strings.Count(screen.String(), "\x1b_G"), strings.Count(screen.String(), "not shown: the cell has drawn")
+		if got, want := fmt.Sprint(drawn, refused), fmt.Sprint(maxDrawn, 2); got != want {
+			t.Errorf("%s cell: drew and refused %s figures, want %s", cell, got, want)
+		}
+	}
+}
