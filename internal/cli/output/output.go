@@ -268,12 +268,15 @@ func Shows(t cellhold.EventType) bool {
 	return false
 }
 
-// Heading prints a title of our own, and code of a caller.
+// overwriting are characters that could replace code which is shown already. Python takes a carriage return as a line break.
+var overwriting = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\b", "\ufffd")
+
+// Heading prints a title of our own, and code of a caller. The code that is shown is the code that ran.
 func (p *Printer) Heading(title, code string) error {
 	if err := p.write(p.Styled("32", console.Printable(title)) + "\n"); err != nil {
 		return err
 	}
 	var clean strings.Builder
-	_, _ = (&console.Screen{W: &clean, Mono: true}).WriteString(strings.TrimRight(code, "\n")) // a strings.Builder does not fail
+	_, _ = (&console.Screen{W: &clean, Mono: true}).WriteString(strings.TrimRight(overwriting.Replace(code), "\n")) // a strings.Builder does not fail
 	return p.write("  " + strings.ReplaceAll(clean.String(), "\n", "\n  ") + "\n")
 }

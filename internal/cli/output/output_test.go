@@ -49,3 +49,14 @@ func TestACellDrawsALimitedNumberOfFigures(t *testing.T) {
 		}
 	}
 }
+
+func TestTheShownCodeIsTheCodeThatRan(t *testing.T) {
+	var screen bytes.Buffer
+	p := Printer{Out: &console.Screen{W: &screen}, Err: &console.Screen{W: &screen}}
+	if err := p.Heading("In [1]", "steal()\rprint(1)\r\nx = 'a\b\b'\x1b[1A\n"); err != nil {
+		t.Fatal(err)
+	}
+	if want := "In [1]\n  steal()\n  print(1)\n  x = 'a\ufffd\ufffd'\n"; screen.String() != want {
+		t.Errorf("got %q, want %q", screen.String(), want)
+	}
+}
