@@ -101,8 +101,7 @@ func (p *Printer) display(ctx context.Context, e cellhold.Event) error {
 			prompt += "\n" // a table must keep its columns
 		}
 	}
-	_, err := p.Out.WriteString(prompt + text + "\n")
-	return err
+	return p.Out.Block(prompt + text)
 }
 
 // figureType is a MIME type that is shown as a figure.
@@ -193,16 +192,7 @@ func (p *Printer) exception(e cellhold.Event) error {
 	if len(lines) == 0 {
 		lines = []string{c.Name + ": " + c.Value}
 	}
-	_, err := p.Err.WriteString(strings.Join(lines, "\n") + "\n" + p.reset())
-	return err
-}
-
-// reset returns the sequence that ends colours which the code left on.
-func (p *Printer) reset() string {
-	if p.Colour {
-		return "\x1b[0m"
-	}
-	return ""
+	return p.Err.Block(strings.Join(lines, "\n"))
 }
 
 // Done prints why a cell ended, unless it succeeded or raised an exception.
@@ -218,14 +208,13 @@ func (p *Printer) Done(c cellhold.CellDoneContent) error {
 	return p.Note("%s", cause)
 }
 
-// EndLine completes the last line of the output, and ends colours that the code left on.
+// EndLine completes the last line of the output, and ends colours and sequences that the code left on.
 func (p *Printer) EndLine() error {
-	text := p.reset()
-	if p.begun {
-		p.begun = false
-		text += "\n"
+	if err := errors.Join(p.Out.End(), p.Err.End()); err != nil || !p.begun {
+		return err
 	}
-	return p.write(text)
+	p.begun = false
+	return p.write("\n")
 }
 
 // Note prints a message of cellhold itself.
@@ -238,11 +227,7 @@ func (p *Printer) Note(format string, args ...any) error {
 
 // Text prints text that a kernel sent.
 func (p *Printer) Text(text string) error {
-	if !strings.HasSuffix(text, "\n") {
-		text += "\n"
-	}
-	_, err := p.Out.WriteString(text + p.reset())
-	return err
+	return p.Out.Block(strings.TrimSuffix(text, "\n"))
 }
 
 // Styled returns our own text with the attributes of a colour sequence, such as "31" for red.

@@ -60,3 +60,24 @@ func TestTheShownCodeIsTheCodeThatRan(t *testing.T) {
 		t.Errorf("got %q, want %q", screen.String(), want)
 	}
 }
+
+func TestAnUnfinishedSequenceHidesNoOtherText(t *testing.T) {
+	var screen bytes.Buffer
+	p := Printer{Out: &console.Screen{W: &screen}, Err: &console.Screen{W: &screen}}
+	for _, e := range []cellhold.Event{
+		event(t, cellhold.EventStream, map[string]any{"name": "stdout", "text": "\x1b[31mred\x1b]0;"}),
+		event(t, cellhold.EventStream, map[string]any{"name": "stderr", "text": "err\x1b]0;"}),
+		event(t, cellhold.EventExecuteResult, map[string]any{"execution_count": 1, "data": map[string]string{"text/plain": "1\x1bP"}}),
+		event(t, cellhold.EventError, map[string]any{"traceback": []string{"trace\x1b]"}}),
+	} {
+		if err := p.Event(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Done(cellhold.CellDoneContent{Status: cellhold.StatusOOM, Cause: "The memory is full."}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "\x1b[31mrederr\x1b[0m\nOut[1]: 1\ntrace\ncellhold: The memory is full.\n"; screen.String() != want {
+		t.Errorf("got %q, want %q", screen.String(), want)
+	}
+}

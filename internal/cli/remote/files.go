@@ -102,8 +102,7 @@ func (c *fileCatCmd) Run(ctx context.Context, parent *FileCmd, all *console.Glob
 		return at(c.Path, err)
 	}
 	defer r.Close()
-	_, err = io.Copy(bytesTo(t, t.Out), r)
-	return err
+	return shown(t, t.Out, func(w io.Writer) error { _, err := io.Copy(w, r); return err })
 }
 
 type fileWriteCmd struct {
@@ -272,8 +271,7 @@ func (c *outputGetCmd) Run(ctx context.Context, parent *OutputCmd, all *console.
 	}
 	defer r.Close()
 	if c.To == "" {
-		_, err = io.Copy(bytesTo(t, t.Out), r)
-		return err
+		return shown(t, t.Out, func(w io.Writer) error { _, err := io.Copy(w, r); return err })
 	}
 	if err := saveFile(c.To, func(w io.Writer) error { _, err := io.Copy(w, r); return err }); err != nil {
 		return err
@@ -303,7 +301,7 @@ func (c *notebookExportCmd) Run(ctx context.Context, parent *NotebookCmd, all *c
 		return err
 	}
 	if c.To == "" {
-		return remote.Export(ctx, c.Session, c.Kernel, c.As, bytesTo(t, t.Out))
+		return shown(t, t.Out, func(w io.Writer) error { return remote.Export(ctx, c.Session, c.Kernel, c.As, w) })
 	}
 	if err := saveFile(c.To, func(w io.Writer) error { return remote.Export(ctx, c.Session, c.Kernel, c.As, w) }); err != nil {
 		return err
