@@ -24,7 +24,7 @@ QUESTION = "How are the bills of penguins related?"
 
 gc.disable()  # the frameworks have 4500 modules, and their import takes a quarter less time
 
-sys.path.insert(0, str(ROOT / "python" / "examples"))
+sys.path[:0] = [str(ROOT / "python" / "examples"), str(ROOT / "python" / "tests")]
 
 
 @pytest.fixture
