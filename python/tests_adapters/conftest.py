@@ -39,8 +39,8 @@ def client() -> Iterator[cellhold.Client]:
 
 @pytest.fixture
 def conversations(client: cellhold.Client) -> Iterator[Conversations]:
-    """Sessions that end with the test."""
-    with Conversations() as conversations:
+    """Sessions that end with the test. Calls outside a graph share one."""
+    with Conversations(shared=True) as conversations:
         yield conversations
 
 

@@ -17,7 +17,7 @@ def server() -> fake.Sandboxes:
 
 
 def test_a_missing_file_leaves_the_session_and_a_missing_session_is_replaced(server: fake.Sandboxes) -> None:
-    with Conversations(server.made) as conversations:
+    with Conversations(server.made, shared=True) as conversations:
         backend = SandboxBackend(conversations)
         [read] = backend.download_files(["none"])
         [written] = backend.upload_files([("none/a", b"x")])
@@ -32,7 +32,7 @@ def test_a_command_that_was_started_is_never_repeated(server: fake.Sandboxes) ->
         server.lives.clear()
         return fake.problem(404, "not_found")
 
-    with Conversations(server.made) as conversations:
+    with Conversations(server.made, shared=True) as conversations:
         backend = SandboxBackend(conversations)
         server.answers = {"POST commands": lambda: fake.command("running"), "GET x1": end}
         done = backend.execute("make deploy")

@@ -67,6 +67,10 @@ def test_a_final_answer_can_have_harmless_types() -> None:
         ("safe:" + "9" * 20_000, "ValueError"),
         (typed("set", data=[[1]]), "TypeError"),
     ],
+    ids=[
+        "array", "path", "object", "hidden characters", "large number", "PostScript", "large image", "two large images",
+        "pickle", "deep list", "long number", "damaged set",
+    ],
 )  # fmt: skip
 def test_a_final_answer_that_is_a_danger_is_an_error_of_the_code(text: str, reason: str) -> None:
     with pytest.raises(AgentError, match=reason):

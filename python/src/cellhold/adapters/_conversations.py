@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from .._sync.cell import Cell
 from .._sync.session import Session
-from ..errors import Error, NotFoundError
+from ..errors import Error, InvalidError, NotFoundError
 from ._answer import MAX_TEXT, Answer, answer_of
 
 T = TypeVar("T")
@@ -39,6 +39,7 @@ class Conversations:
         timeout: float | None = None,
         max_text: int = MAX_TEXT,
         max_conversations: int = 50,
+        shared: bool = False,
     ) -> None:
         """Describes the sessions. No request is sent.
 
@@ -48,15 +49,33 @@ class Conversations:
             timeout: seconds after which a cell is interrupted. Default: that of the server
             max_text: maximum characters of a text for the model; its head and its tail are kept
             max_conversations: above this number, the session that was not used for the longest time ends
+            shared: let all runs of a framework without an id of a conversation share one session. Without it, their
+                tools raise InvalidError. Set it only if all these runs are of one person: code can read what other
+                runs of its session left
         """
         self._make = make
         self._timeout = timeout
         self.max_text = max_text
         self._most = max_conversations
+        self._shared = shared
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}  # the last used one is at the end
         self._closed = False
         self._threads = ThreadPoolExecutor(max_conversations, thread_name_prefix="cellhold")
+
+    def named(self, id: object, remedy: str) -> str:
+        """Returns the name of the conversation with the id of a framework, such as 0 or "ann".
+
+        Raises InvalidError for None and for "", unless shared is set. remedy says how a run gets an id.
+        """
+        if id is not None and id != "":
+            return str(id)
+        if self._shared:
+            return ""
+        raise InvalidError(
+            "The run has no id of a conversation, so its code could read the variables and files of other people. "
+            f"{remedy}. If all runs are of one person, use Conversations(shared=True)."
+        )
 
     def run(self, code: str, conversation: str = "") -> Answer:
         """Runs code in the session of a conversation, and returns what a model can read of it.

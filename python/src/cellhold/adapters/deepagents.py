@@ -14,7 +14,7 @@ from .._sync.commands import Command
 from .._sync.session import Session
 from ..errors import ConflictError, DeniedError, Error, ExhaustedError, InvalidError, NotFoundError
 from ._conversations import Conversations
-from .langchain import thread_of
+from .langchain import REMEDY, thread_of
 
 MAX_OUTPUT = 8 << 20
 """Maximum bytes of the output of a command. Deep agents move a long output to a file."""
@@ -35,6 +35,9 @@ class SandboxBackend(BaseSandbox):
     With `code_tool` of `cellhold.adapters.langchain` and the same Conversations, a deep agent also runs Python that
     keeps its variables, in the same session. If the server has ended the session, such as after its idle time, a new
     one without its files takes its place.
+
+    The methods raise InvalidError outside a graph and in a run without a thread, unless the Conversations are shared.
+    There, use the files and commands of `conversations.session("ann")`.
     """
 
     def __init__(self, conversations: Conversations, *, timeout: int | None = None) -> None:
@@ -50,7 +53,7 @@ class SandboxBackend(BaseSandbox):
     @property
     def id(self) -> str:
         """Id of the session of the current thread. Raises Error of the server."""
-        return self._conversations.use(Session.open, _thread()).id
+        return self._conversations.use(Session.open, self._thread()).id
 
     def execute(self, command: str, *, timeout: int | None = None) -> ExecuteResponse:
         """Runs a shell line in /workspace, and returns its exit status and its output, with standard error.
@@ -80,9 +83,17 @@ class SandboxBackend(BaseSandbox):
 
     def _name(self) -> str:
         """Returns the name of the current conversation, whose session exists: errors of its creation come from here."""
-        name = _thread()
+        name = self._thread()
         self._conversations.use(Session.open, name)
         return name
+
+    def _thread(self) -> str:
+        """Returns the id of the thread that runs now. Raises InvalidError if there is none, such as outside a graph."""
+        try:
+            thread = thread_of(get_config())
+        except RuntimeError:  # outside a graph
+            thread = None
+        return self._conversations.named(thread, REMEDY)
 
     def _write(self, path: str, content: bytes, name: str) -> str | None:
         try:
@@ -99,14 +110,6 @@ class SandboxBackend(BaseSandbox):
         except (ConflictError, DeniedError, InvalidError, NotFoundError) as error:
             return FileDownloadResponse(path=path, error=_code(error))
         return FileDownloadResponse(path=path, content=content)
-
-
-def _thread() -> str:
-    """Returns the id of the thread that runs now, or "" outside a graph."""
-    try:
-        return thread_of(get_config())
-    except RuntimeError:
-        return ""
 
 
 def _executed(session: Session, line: str, timeout: float | None) -> ExecuteResponse:
