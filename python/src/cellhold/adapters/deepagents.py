@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import Literal
 
-from deepagents.backends.protocol import ExecuteResponse, FileDownloadResponse, FileUploadResponse
+from deepagents.backends.protocol import ExecuteResponse, FileDownloadResponse, FileUploadResponse, GrepResult
 from deepagents.backends.sandbox import BaseSandbox
 from langgraph.config import get_config
 
@@ -13,11 +14,12 @@ from .._command import output_bytes
 from .._sync.commands import Command
 from .._sync.session import Session
 from ..errors import ConflictError, DeniedError, Error, ExhaustedError, InvalidError, NotFoundError
+from ._answer import visible
 from ._conversations import Conversations
 from .langchain import REMEDY, thread_of
 
 MAX_OUTPUT = 8 << 20
-"""Maximum bytes of the output of a command. Deep agents move a long output to a file."""
+"""Maximum bytes that are read of the output of a command. Above it, the model gets its head and its tail."""
 
 MAX_FILE = 64 << 20
 """Maximum bytes of a file that is downloaded."""
@@ -58,15 +60,35 @@ class SandboxBackend(BaseSandbox):
     def execute(self, command: str, *, timeout: int | None = None) -> ExecuteResponse:
         """Runs a shell line in /workspace, and returns its exit status and its output, with standard error.
 
+        Characters that people cannot see are removed from the output. Above 8 MiB, only its head and its tail are
+        returned. Deep agents move a long output to a file.
+
         Args:
             command: a line for the shell
             timeout: seconds after which the command is ended. 0 means the time of the server
 
-        A command that was started is never repeated. If its session ends meanwhile, the output says that its result is
+        A command that was started is never repeated. If its session ends before it, the output says that its result is
         not known, and there is no exit status.
 
         Raises Error of the server.
         """
+        done = self._run(command, timeout)
+        return replace(done, output=visible(done.output))
+
+    def grep(
+        self, pattern: str, path: str | None = None, glob: str | None = None, *, max_count: int | None = None
+    ) -> GrepResult:
+        """Returns the lines that contain a text. Characters that people cannot see are removed from them."""
+        return _shown(_Exact(self).grep(pattern, path, glob, max_count=max_count))
+
+    async def agrep(
+        self, pattern: str, path: str | None = None, glob: str | None = None, *, max_count: int | None = None
+    ) -> GrepResult:
+        """The same as `grep`, for asyncio."""
+        return _shown(await _Exact(self).agrep(pattern, path, glob, max_count=max_count))
+
+    def _run(self, command: str, timeout: int | None) -> ExecuteResponse:
+        """Runs a shell line, and returns its exact output."""
         seconds = self._timeout if timeout is None else timeout
         line = f"exec 2>&1\n{command}"
         return self._conversations.use(lambda session: _executed(session, line, seconds or None), self._name())
@@ -110,6 +132,32 @@ class SandboxBackend(BaseSandbox):
         except (ConflictError, DeniedError, InvalidError, NotFoundError) as error:
             return FileDownloadResponse(path=path, error=_code(error))
         return FileDownloadResponse(path=path, content=content)
+
+
+class _Exact(BaseSandbox):
+    """A backend whose commands have their exact output: the command of grep separates names with NUL."""
+
+    def __init__(self, backend: SandboxBackend) -> None:
+        self._backend = backend
+
+    @property
+    def id(self) -> str:
+        return self._backend.id
+
+    def execute(self, command: str, *, timeout: int | None = None) -> ExecuteResponse:
+        return self._backend._run(command, timeout)
+
+    def upload_files(self, files: list[tuple[str, bytes]]) -> list[FileUploadResponse]:
+        return self._backend.upload_files(files)
+
+    def download_files(self, paths: list[str]) -> list[FileDownloadResponse]:
+        return self._backend.download_files(paths)
+
+
+def _shown(found: GrepResult) -> GrepResult:
+    if found.matches:
+        found.matches = [{**match, "text": visible(match["text"])} for match in found.matches]
+    return found
 
 
 def _executed(session: Session, line: str, timeout: float | None) -> ExecuteResponse:
