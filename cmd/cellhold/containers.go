@@ -24,7 +24,8 @@ func (seccompCmd) Run(t *console.Terminal) error {
 
 // healthCmd asks a server whether it works.
 type healthCmd struct {
-	URL string `help:"URL of the server." default:"http://127.0.0.1:5002" name:"url" placeholder:"URL"`
+	URL    string         `help:"URL of the server." default:"http://127.0.0.1:5002" name:"url" placeholder:"URL"`
+	DropTo container.User `help:"As root, first become this user without any capability." placeholder:"UID:GID"`
 }
 
 // healthWait is the time in which a server must answer. The answer needs no sandbox.
@@ -32,6 +33,9 @@ const healthWait = 5 * time.Second
 
 // Run fails if the server does not answer that it works. It needs no token.
 func (c *healthCmd) Run(ctx context.Context, t *console.Terminal) error {
+	if c.DropTo != (container.User{}) && os.Geteuid() == 0 {
+		return c.DropTo.Become(t.Environ) // the engine starts this check with the rights of the container's first process
+	}
 	ctx, cancel := context.WithTimeout(ctx, healthWait)
 	defer cancel()
 	// The certificate of a server is for its public name, and this request has no secret.
@@ -47,20 +51,16 @@ func (c *healthCmd) Run(ctx context.Context, t *console.Terminal) error {
 	return err
 }
 
-// becomePlain gives up the rights of root, if --drop-to asks for it. It returns only if there is nothing to give up, or
+// becomePlain gives up the rights of root, and all capabilities of another user, if --drop-to asks for it. It returns only if there is nothing to give up, or
 // with an error.
 func (c *serveCmd) becomePlain(all *console.Globals, t *console.Terminal) error {
-	if c.DropTo == "" {
+	if c.DropTo == (container.User{}) {
 		return nil
 	}
-	user, err := container.ParseUser(c.DropTo)
-	if err != nil {
-		return console.Usage(fmt.Errorf("--drop-to: %w", err))
+	if os.Geteuid() != 0 { // also the second start, which has nothing to give up
+		return container.GiveUpRest(t.Environ)
 	}
-	if os.Geteuid() != 0 {
-		return nil // also the second start, after the first one gave up the rights
-	}
-	drop := container.Drop{User: user, Folders: []string{all.Home}, AcceptMissingLimits: c.AcceptMissingLimits, Log: t.Log, Environ: t.Environ}
+	drop := container.Drop{User: c.DropTo, Folders: []string{all.Home}, AcceptMissingLimits: c.AcceptMissingLimits, Log: t.Log, Environ: t.Environ}
 	for _, dir := range []string{c.Notebooks, c.Outputs} {
 		if dir != "" {
 			drop.Folders = append(drop.Folders, dir)

@@ -17,7 +17,7 @@ import (
 )
 
 // othersAccess are the flags of serve that give access to other programs. A server of --private has none of it.
-var othersAccess = []string{"listen", "auth", "host", "origin", "tls-cert", "tls-key", "insecure-http", "jupyter-path-token"}
+var othersAccess = []string{"listen", "auth", "host", "token-file", "trust-gateway", "origin", "tls-cert", "tls-key", "insecure-http", "jupyter-path-token"}
 
 // greeting is the line that serve --private prints.
 type greeting struct {

@@ -30,17 +30,17 @@ type serveCmd struct {
 	setup.Settings       `embed:""`
 	setup.ServerSettings `embed:""`
 
-	DropTo  string `help:"As root, give the container's cgroups and empty folders to this user, and continue as this user without any capability." placeholder:"UID:GID" group:"Access to the server:"`
-	Private bool   `help:"Serve only the program that starts this command, on a free port of 127.0.0.1, with a new token. The command prints the URL and the token as JSON. It ends with its standard input, and its sessions end with it." group:"Access to the server:"`
+	DropTo  container.User `help:"As root, give the container's cgroups and empty folders to this user, and continue as this user without any capability." placeholder:"UID:GID" group:"Access to the server:"`
+	Private bool           `help:"Serve only the program that starts this command, on a free port of 127.0.0.1, with a new token. The command prints the URL and the token as JSON. It ends with its standard input, and its sessions end with it." group:"Access to the server:"`
 }
 
 // access holds the settings of access to the server: address, tokens, host names, web origins and TLS.
 type access struct {
 	Listen       string   `help:"Address to listen on." default:"127.0.0.1:5002" placeholder:"HOST:PORT"`
-	Auth         string   `help:"Require a token: on or off. off is allowed on loopback, and with --trust-gateway." enum:"on,off" default:"on" group:"Access to the server:"`
+	Auth         string   `help:"Require a token: on or off. off is allowed on loopback, and in a container with --trust-gateway." enum:"on,off" default:"on" group:"Access to the server:"`
 	Host         []string `help:"Further host name of this server, for clients and proxies; can be repeated." placeholder:"NAME" group:"Access to the server:"`
 	TokenFile    string   `help:"File with the callers' tokens: lines with a name and a token. Default: the file token in the home, created with one token. Without this flag, the variable CELLHOLD_TOKEN gives the only token." type:"path" placeholder:"FILE" group:"Access to the server:"`
-	TrustGateway bool     `help:"With --auth=off on other addresses than loopback: trust everything that connects by the gateway of the network, and refuse all other callers. For containers whose port is published at 127.0.0.1 of the host." group:"Access to the server:"`
+	TrustGateway bool     `help:"With --auth=off in a container: trust everything that connects by the gateway of the network. Only a port that is published at 127.0.0.1 of the host is protected. The server cannot check the publication." group:"Access to the server:"`
 	Origin       []string `help:"Web origin whose pages can call this server; can be repeated." placeholder:"URL" group:"Access to the server:"`
 	TLSCert      string   `help:"File with the TLS certificate chain. Enables HTTPS." name:"tls-cert" type:"path" placeholder:"FILE" group:"Access to the server:"`
 	TLSKey       string   `help:"File with the private key of the certificate." name:"tls-key" type:"path" placeholder:"FILE" group:"Access to the server:"`
@@ -165,7 +165,13 @@ func (a *access) options(home string, t *console.Terminal) (server.Options, erro
 		}
 		o.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	}
-	if err := a.trust(&o); err != nil {
+	if o.AuthOff && a.TokenFile != "" {
+		return o, console.Usage(errors.New("--auth=off accepts every caller, and --token-file gives tokens: remove one of them"))
+	}
+	if o.AuthOff && t.Getenv(tokenVariable) != "" {
+		return o, console.Usage(errors.New("--auth=off accepts every caller, and " + tokenVariable + " gives a token: remove one of them"))
+	}
+	if err := a.trust(&o, container.Inside()); err != nil {
 		return o, err
 	}
 	exposed := guard.Exposure{Gateway: len(o.Gateways) > 0, Addr: a.Listen, Auth: !o.AuthOff, TLS: o.TLS != nil, InsecureHTTP: o.InsecureHTTP}
@@ -183,13 +189,17 @@ func (a *access) options(home string, t *console.Terminal) (server.Options, erro
 	return o, err
 }
 
-// trust sets the addresses that --trust-gateway trusts.
-func (a *access) trust(o *server.Options) (err error) {
+// trust sets the addresses that --trust-gateway trusts. Outside a container (inside is false) the gateway is a router:
+// it passes on connections of other machines, and can connect by itself.
+func (a *access) trust(o *server.Options, inside bool) (err error) {
 	if !a.TrustGateway {
 		return nil
 	}
 	if !o.AuthOff {
 		return console.Usage(errors.New("--trust-gateway has a meaning only with --auth=off: remove it, or add --auth=off"))
+	}
+	if !inside {
+		return console.Usage(errors.New("--trust-gateway works only in a container of Docker or Podman, because elsewhere the gateway is a router: remove it, and use tokens or listen on 127.0.0.1"))
 	}
 	if o.Gateways, err = guard.Gateways(); err != nil {
 		return fmt.Errorf("--trust-gateway: %w", err)
@@ -244,7 +254,7 @@ func (c *serveCmd) printWelcome(t *console.Terminal, addr net.Addr, tokens *guar
 	auth := ""
 	switch where, given := c.origin(home, t); {
 	case tokens == nil && c.TrustGateway:
-		fmt.Fprintf(t.Out, "  Token  not required: everything that connects by the gateway of this network can run code here.\n         Publish the port at 127.0.0.1 of the host only.\n")
+		fmt.Fprintf(t.Out, "  Token  not required: everything that connects by the gateway of this network can run code here.\n         Publish the port at 127.0.0.1 of the host only. Otherwise other machines can connect by the gateway too.\n")
 	case tokens == nil:
 		fmt.Fprintf(t.Out, "  Token  not required: every program on this machine can run code here\n")
 	case given:

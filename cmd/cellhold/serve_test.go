@@ -2,8 +2,21 @@ package main
 
 import (
 	"net"
+	"strings"
 	"testing"
+
+	"cellhold/internal/server"
 )
+
+// Only in a container the gateway can be the host. Elsewhere it is a router, through which other machines connect.
+func TestTheGatewayIsTrustedInContainersOnly(t *testing.T) {
+	t.Parallel()
+	o := server.Options{AuthOff: true}
+	err := (&access{TrustGateway: true}).trust(&o, false)
+	if err == nil || !strings.Contains(err.Error(), "only in a container") || len(o.Gateways) > 0 {
+		t.Errorf("outside a container: got %v and the gateways %v, want a refusal", err, o.Gateways)
+	}
+}
 
 func TestTheGreetingNamesAnAddressThatAClientCanReach(t *testing.T) {
 	t.Parallel()

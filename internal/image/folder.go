@@ -16,7 +16,8 @@ import (
 
 // ImportFolder stores the files of a folder as an image, as in a build of a container image, where another program
 // prepares the files. The rules for layers apply: the image has no devices and no set-id bits. The address follows from
-// the files. If name is empty, the name of the folder is used. The folder must not change during the import.
+// the files. If name is empty, the name of the folder is used. A link to a folder is followed. The folder must not change
+// during the import, so a folder that contains the store is refused.
 func (s *Store) ImportFolder(ctx context.Context, folder, name string, progress Progress) (Image, error) {
 	release, err := s.lock(ctx, progress)
 	if err != nil {
@@ -32,13 +33,11 @@ func (s *Store) ImportFolder(ctx context.Context, folder, name string, progress 
 
 // addFolder copies a folder into the store, unless the store has its files, and names it. The caller must hold the lock.
 func (s *Store) addFolder(ctx context.Context, folder, name string, progress Progress) (Image, error) {
-	if info, err := os.Stat(folder); err != nil {
-		return Image{}, err
-	} else if !info.IsDir() {
-		return Image{}, errors.New("not a folder; import an archive without --rootfs")
-	}
 	name, err := importedName(name, "", absolute(folder))
 	if err != nil {
+		return Image{}, err
+	}
+	if folder, err = s.folderWithoutStore(folder); err != nil {
 		return Image{}, err
 	}
 	work, remove, err := s.workDir(ctx)
@@ -64,6 +63,27 @@ func (s *Store) addFolder(ctx context.Context, folder, name string, progress Pro
 		return Image{}, err
 	}
 	return s.Resolve(digest)
+}
+
+// folderWithoutStore returns the path of a folder without links. It refuses a folder that contains the store.
+func (s *Store) folderWithoutStore(folder string) (string, error) {
+	path, err := filepath.EvalSymlinks(absolute(folder))
+	if err != nil {
+		return "", err
+	}
+	if info, err := os.Stat(path); err != nil {
+		return "", err
+	} else if !info.IsDir() {
+		return "", errors.New("not a folder; import an archive without --rootfs")
+	}
+	store, err := filepath.EvalSymlinks(absolute(s.dir))
+	if err != nil {
+		return "", err
+	}
+	if below, err := filepath.Rel(path, store); err == nil && filepath.IsLocal(below) {
+		return "", fmt.Errorf("the folder contains the store of images %s, which the import changes; import a folder without it, or choose another store with --images", store)
+	}
+	return path, nil
 }
 
 // copyFolder copies the files of a folder as one layer, and returns the digest of this layer.

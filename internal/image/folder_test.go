@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -51,6 +52,35 @@ func TestAFolderBecomesAnImageWithoutRightsAndDevices(t *testing.T) {
 	}
 	if left := leftovers(t, s); len(left) != 0 {
 		t.Errorf("got the leftovers %v, want none", left)
+	}
+}
+
+func TestALinkToAFolderIsImportedAsTheFolder(t *testing.T) {
+	dir := t.TempDir()
+	folder, link := filepath.Join(dir, "made"), filepath.Join(dir, "link")
+	if err := errors.Join(os.Mkdir(folder, 0o755), os.WriteFile(filepath.Join(folder, "file"), []byte("f"), 0o644), os.Symlink("made", link)); err != nil {
+		t.Fatal(err)
+	}
+	s := testStore(t, nil)
+	img, err := s.ImportFolder(t.Context(), link, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(filepath.Join(img.Rootfs, "file")); err != nil || string(got) != "f" || !slices.Equal(img.Names, []string{"link:latest"}) {
+		t.Errorf("got %q, %v in an image with the names %v; want the file, and the name of the link", got, err, img.Names)
+	}
+}
+
+func TestAFolderWithTheStoreIsNotImported(t *testing.T) {
+	s := testStore(t, nil)
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(filepath.Dir(s.dir), link); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{s.dir, filepath.Dir(s.dir), link} {
+		if _, err := s.ImportFolder(t.Context(), path, "own", nil); err == nil || !strings.Contains(err.Error(), "contains the store") {
+			t.Errorf("%s: got %v, want a refusal", path, err)
+		}
 	}
 }
 

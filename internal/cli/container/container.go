@@ -4,7 +4,7 @@
 // the container's control groups and folders to a plain user. Then it starts the program again as this user, without any
 // capability. If a right is missing, the error names the flags of the engine that give it.
 //
-// It changes no folder that has files, and no control group outside the container.
+// It changes no folder that has files or belongs to another user, and no control group outside the container.
 package container
 
 import (
@@ -35,12 +35,34 @@ func ParseUser(text string) (User, error) {
 	return u, nil
 }
 
+// UnmarshalText reads a user like ParseUser. An empty text is refused too: a start with an empty setting would keep all
+// rights of root.
+func (u *User) UnmarshalText(text []byte) (err error) {
+	*u, err = ParseUser(string(text))
+	return err
+}
+
+// String returns the user in the form that ParseUser reads.
+func (u User) String() string { return fmt.Sprintf("%d:%d", u.UID, u.GID) }
+
 func parseID(text string) (int, error) {
 	id, err := strconv.ParseUint(text, 10, 31)
 	if err == nil && id == 0 {
 		err = fmt.Errorf("0 is root")
 	}
 	return int(id), err
+}
+
+// mark is the variable by which root tells the program that it executes as a plain user: limits were prepared. It has no
+// prefix of a setting, because it is none. A caller that sets it only makes the program stricter.
+const mark = "DROPPED_BY_CELLHOLD"
+
+// Dropped reports whether Drop.Run executed this program. It removes the mark of this from the environment, so that no
+// child process has it, and later calls return false.
+func Dropped() bool {
+	_, set := os.LookupEnv(mark)
+	_ = os.Unsetenv(mark) // fails only for names that no variable can have
+	return set
 }
 
 // Inside reports whether this process runs in a container of Docker or Podman. Both put a file into each container.

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,10 +41,61 @@ func TestOnlyEmptyFoldersOfRootAreGiven(t *testing.T) {
 		if err := d.give(path(name)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		var st unix.Stat_t
-		if err := unix.Stat(path(name), &st); err != nil || st.Uid != want {
-			t.Errorf("%s: got the owner %d, %v; want %d", name, st.Uid, err, want)
+		wantOwner(t, path(name), want)
+	}
+}
+
+func wantOwner(t *testing.T, path string, want uint32) {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil || st.Uid != want {
+		t.Errorf("%s: got the owner %d, %v; want %d", path, st.Uid, err, want)
+	}
+}
+
+// The user of an earlier start leaves links, so that root gives away other folders at the next start.
+func TestLinksOfTheUserAreNotFollowed(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files to another user")
+	}
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	if err := errors.Join(
+		os.MkdirAll(path("victim/empty"), 0o755), os.Mkdir(path("home"), 0o755), os.Mkdir(path("home/roots"), 0o755),
+		os.Symlink(path("victim/empty"), path("home/last")), os.Symlink(path("victim"), path("home/middle")), os.Symlink("victim", path("link")),
+		os.Chown(path("home"), 1000, 1000),
+	); err != nil {
+		t.Fatal(err)
+	}
+	d := Drop{User: User{1000, 1000}}
+	for _, name := range []string{"home/last", "home/middle/empty", "home/middle/new", "home/roots", "home/new"} {
+		if err := d.give(path(name)); err != nil {
+			t.Errorf("%s: got %v, want that root leaves it to the user", name, err)
 		}
+	}
+	if err := d.give(path("link/empty")); err == nil || !strings.Contains(err.Error(), "link is a link or a file") {
+		t.Errorf("below a link of root: got %v, want an error that names it", err)
+	}
+	for _, name := range []string{"victim", "victim/empty", "home/roots"} {
+		wantOwner(t, path(name), 0)
+	}
+	for _, name := range []string{"victim/new", "home/new"} {
+		if _, err := os.Stat(path(name)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: got %v, want no folder", name, err)
+		}
+	}
+}
+
+func TestTheMarkOfADropIsReadOnce(t *testing.T) {
+	t.Setenv(mark, "1")
+	if first, second := Dropped(), Dropped(); !first || second {
+		t.Errorf("got %t and then %t, want true and false", first, second)
+	}
+	if _, set := os.LookupEnv(mark); set {
+		t.Error("child processes get the mark, want that they do not")
+	}
+	if strings.HasPrefix(mark, "CELLHOLD_") {
+		t.Errorf("%s looks like a setting", mark)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -42,69 +43,101 @@ func (d Drop) Run() error {
 			return err
 		}
 	}
-	return d.become()
+	return d.User.Become(append(slices.Clone(d.Environ), mark+"=1"))
 }
 
-// give creates a folder and gives it to the user. A folder with files, or of another user, stays as it is: it is probably
-// a folder of the host, whose owner must decide.
-func (d Drop) give(dir string) error {
-	if err := os.MkdirAll(dir, 0o711); err != nil {
-		return err
-	}
-	info, err := os.Stat(dir)
-	if err != nil {
-		return err
-	}
-	if st, ok := info.Sys().(*syscall.Stat_t); !ok || st.Uid != 0 {
-		return nil // root without its capabilities cannot even list it
-	}
-	if files, err := os.ReadDir(dir); err != nil || len(files) > 0 {
-		return err
-	}
-	return os.Chown(dir, d.User.UID, d.User.GID)
-}
-
-// become replaces this process by the same program as the user. The capabilities of a thread survive an execve only in
-// the inheritable, the ambient and the bounding set, so all three are emptied.
-func (d Drop) become() error {
+// Become replaces this process by the same program as the user, with the given environment. It returns only with an
+// error.
+func (u User) Become(environ []string) error {
 	runtime.LockOSThread() // the calls below act on one thread; execve keeps that of the caller and ends the others
-	fail := func(what string, err error) error { return fmt.Errorf("become uid %d: %s: %w", d.User.UID, what, err) }
-	for c := uintptr(0); ; c++ {
-		if held, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, c, 0, 0, 0); err != nil {
-			break // the kernel has no capability with this number
-		} else if held == 0 {
-			continue
-		}
-		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil {
-			return fail("empty the bounding set", err)
+	gid, uid := uintptr(u.GID), uintptr(u.UID)
+	for _, step := range []struct {
+		what string
+		do   func() error
+	}{
+		{"empty the bounding set", emptyBoundingSet},
+		{"leave all groups", func() error { return onThisThread(unix.SYS_SETGROUPS, 0, 0, 0) }},
+		{"change the group", func() error { return onThisThread(unix.SYS_SETRESGID, gid, gid, gid) }},
+		{"change the user", func() error { return onThisThread(unix.SYS_SETRESUID, uid, uid, uid) }},
+		{"give up capabilities", giveUpCapabilities},
+		{"start the program again", func() error { return again(environ) }},
+	} {
+		if err := step.do(); err != nil {
+			return fmt.Errorf("become uid %d: %s: %w", u.UID, step.what, err)
 		}
 	}
+	return nil // not reached: the last step ends this program
+}
+
+// GiveUpRest gives up the capabilities of a plain user, which an engine or a service manager can give, and executes the
+// program again. It returns nil if there are none.
+func GiveUpRest(environ []string) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread() // reached with an error, which ends the program, or without a change
+	if held, err := holdsAny(); err != nil || !held {
+		return err
+	}
+	err := giveUpCapabilities()
+	if err == nil {
+		err = again(environ)
+	}
+	return fmt.Errorf("give up the capabilities of uid %d: %w; start the program without capabilities", os.Geteuid(), err)
+}
+
+// holdsAny reports whether this thread has a capability, or an execve can give it one. The ambient set is a part of the
+// inheritable set.
+func holdsAny() (bool, error) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	err := unix.Capget(&header, &data[0])
+	return data[0].Permitted|data[0].Inheritable|data[1].Permitted|data[1].Inheritable != 0, err
+}
+
+// giveUpCapabilities empties all sets of this thread but the bounding set, and forbids that an execve gives more.
+// Capabilities survive an execve only in the inheritable, the ambient and the bounding set.
+func giveUpCapabilities() error {
 	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
-		return fail("empty the ambient set", err)
-	}
-	if _, _, e := unix.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0); e != 0 {
-		return fail("leave all groups", e)
-	}
-	gid, uid := uintptr(d.User.GID), uintptr(d.User.UID)
-	if _, _, e := unix.RawSyscall(unix.SYS_SETRESGID, gid, gid, gid); e != 0 {
-		return fail("change the group", e)
-	}
-	if _, _, e := unix.RawSyscall(unix.SYS_SETRESUID, uid, uid, uid); e != 0 {
-		return fail("change the user", e)
+		return err
 	}
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var none [2]unix.CapUserData
 	if err := unix.Capset(&header, &none[0]); err != nil {
-		return fail("give up capabilities", err)
+		return err
 	}
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return fail("forbid new privileges", err)
+	return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+}
+
+func emptyBoundingSet() error {
+	for c := uintptr(0); ; c++ {
+		held, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, c, 0, 0, 0)
+		if err != nil {
+			return nil // the kernel has no capability with this number
+		}
+		if held == 0 {
+			continue
+		}
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil {
+			return err
+		}
 	}
+}
+
+// onThisThread makes a system call on this thread only. The functions of Go would make it on all threads, and the other
+// capabilities are those of one thread.
+func onThisThread(call, a, b, c uintptr) error {
+	if _, _, e := unix.RawSyscall(call, a, b, c); e != 0 {
+		return e
+	}
+	return nil
+}
+
+// again executes this program again with its arguments.
+func again(environ []string) error {
 	program, err := os.Executable()
-	if err == nil {
-		err = unix.Exec(program, os.Args, d.Environ)
+	if err != nil {
+		return err
 	}
-	return fail("start the program again", err)
+	return unix.Exec(program, os.Args, environ)
 }
 
 // capabilities are those that Run needs, with their names for engines.

@@ -25,6 +25,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -42,8 +43,9 @@ type Settings struct {
 
 	AcceptMissingLimits bool `help:"Start as root even if the host cannot limit memory, CPU or processes, or cannot give sandboxes their own uid." group:"Limits of a session:"`
 
-	Environ   []string `kong:"-"` // the environment, for the settings of uv and pip
-	ImagesDir string   `kong:"-"` // the folder of images; empty: the one in the shared home
+	Environ        []string `kong:"-"` // the environment, for the settings of uv and pip
+	ImagesDir      string   `kong:"-"` // the folder of images; empty: the one in the shared home
+	LimitsRequired bool     `kong:"-"` // without AcceptMissingLimits, the server starts only with all limits
 
 	egressRules     `embed:"" group:"Network access of sessions:"`
 	PackageSettings `embed:"" group:"Packages:"`
@@ -176,6 +178,9 @@ func (s *Settings) openParts(ctx context.Context, p *Parts, home, shared string,
 		return err
 	}
 	p.Driver, p.opened = driver, append(p.opened, driver.Close)
+	if err := s.checkLimits(driver.Features().Unenforced); err != nil {
+		return err
+	}
 	// The store's lock allows this process to clean up the home. A shared folder belongs to another home.
 	if d, ok := driver.(interface{ PruneBuilds() error }); ok && home == shared {
 		if err := d.PruneBuilds(); err != nil {
@@ -198,6 +203,16 @@ func (s *Settings) openParts(ctx context.Context, p *Parts, home, shared string,
 		err = console.Usage(err)
 	}
 	return err
+}
+
+// checkLimits refuses limits that the host cannot enforce, if they are required. The driver itself refuses them only for a
+// server that is root. A server that root started continues as a plain user, and nobody accepted fewer limits for it.
+func (s *Settings) checkLimits(unenforced []string) error {
+	if !s.LimitsRequired || s.AcceptMissingLimits || len(unenforced) == 0 {
+		return nil
+	}
+	return fmt.Errorf("the server began as root and gave up its rights, but it cannot enforce every limit: %s Let the engine give the container cgroups of its own (--cap-add SYS_ADMIN --cgroupns=private), or accept this with --accept-missing-limits",
+		strings.Join(unenforced, " "))
 }
 
 // sessionOptions returns those options of the registry that follow from the settings.

@@ -185,7 +185,7 @@ func (d *Driver) prepareLimits() error {
 func (d *Driver) unlimited(err error) {
 	why := "cgroups: " + err.Error()
 	if os.Geteuid() != 0 {
-		why = "the server is not root"
+		why = "the server is not root (" + why + ")"
 	}
 	d.features.Unenforced = append(d.features.Unenforced,
 		"The memory limit of a sandbox is not enforced, because "+why+"; the limits of its disk and temporary files are enforced.",

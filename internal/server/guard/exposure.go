@@ -13,14 +13,15 @@ type Exposure struct {
 	Auth         bool   // callers need a token
 	TLS          bool   // the listener speaks TLS
 	InsecureHTTP bool   // the operator allows plain HTTP, because a proxy speaks TLS
-	Gateway      bool   // only the gateway of the network can connect, see OnlyFrom
+	Gateway      bool   // only the gateway of the network and loopback can connect, see OnlyFrom
 }
 
 // CheckExposure refuses listeners on which other people could run code or read tokens. Beyond loopback a
 // server always needs tokens. It also needs TLS, because over plain HTTP the network can read the tokens.
 // InsecureHTTP is the exception: behind a proxy that speaks TLS, or in a container whose port is published on
-// the host's loopback. Gateway is the exception for tokens: in such a container, only programs of the host connect by the
-// gateway.
+// the host's loopback. Gateway is the exception for tokens, for such a container only. This package cannot check how the
+// port is published. At other addresses of the host, the engine can pass on connections of other machines and
+// containers, and these come by the gateway too.
 func CheckExposure(e Exposure) error {
 	loopback, err := isLoopback(e.Addr)
 	if err != nil {

@@ -16,8 +16,9 @@ import (
 	"strings"
 )
 
-// OnlyFrom returns a handler that passes only requests from the given addresses, and from loopback. Tokens are better
-// protection: on some networks, programs can forge the address from which they connect, or share it with others.
+// OnlyFrom returns a handler that passes only requests from the given addresses, and from loopback. It does not replace
+// tokens: programs can forge the address from which they connect, or share it with others. A gateway is the address of
+// every connection that it passes on.
 func OnlyFrom(peers []netip.Addr, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		peer, err := netip.ParseAddrPort(r.RemoteAddr)
@@ -32,8 +33,8 @@ func OnlyFrom(peers []netip.Addr, next http.Handler) http.Handler {
 	})
 }
 
-// Gateways returns the addresses of the default gateways. In a container they are the host's, as far as the engine
-// connects containers by a bridge.
+// Gateways returns the addresses of the default gateways. They are the host's if the engine connects the container by a
+// bridge. In a container with the network of the host, or with macvlan, they are those of a router.
 func Gateways() ([]netip.Addr, error) {
 	var all []netip.Addr
 	for file, read := range map[string]func(io.Reader) ([]netip.Addr, error){"/proc/net/route": gateways4, "/proc/net/ipv6_route": gateways6} {

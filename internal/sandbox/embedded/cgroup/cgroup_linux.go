@@ -66,6 +66,10 @@ func Find(root string) (*Cgroups, error) {
 	return c, c.prepareV1()
 }
 
+// others are the controllers of version 1 that no limit needs. gVisor creates a group under each of them that the host has, and
+// fails if it cannot. It skips a controller that is mounted read-only.
+var others = []string{"cpuset", "blkio", "devices", "freezer", "hugetlb", "net_cls", "net_prio", "perf_event", "rdma", "systemd"}
+
 func (c *Cgroups) prepareV1() error {
 	for _, controller := range []string{"memory", "cpu", "cpuacct", "pids"} {
 		dir := filepath.Join(c.root, controller)
@@ -76,9 +80,7 @@ func (c *Cgroups) prepareV1() error {
 			return fmt.Errorf("cgroup controller %s cannot be used: %w", controller, err)
 		}
 	}
-	// gVisor creates a group under each of these controllers that the host has, and fails if it cannot. It skips a
-	// controller that is mounted read-only.
-	for _, controller := range []string{"cpuset", "blkio", "devices", "freezer", "hugetlb", "net_cls", "net_prio", "perf_event", "rdma", "systemd"} {
+	for _, controller := range others {
 		dir := filepath.Join(c.root, controller)
 		if _, err := os.Stat(dir); err != nil {
 			continue

@@ -20,19 +20,36 @@ const (
 )
 
 // delegated are the controllers of version 1 that a plain user needs. gVisor skips the other ones if they are mounted
-// read-only. The controller devices is not among them: its files would give access to the devices of the host.
+// read-only, and fails if they are not. The controller devices is not delegated: its files would give access to the
+// devices of the host.
 var delegated = []string{"memory", "cpu", "cpuacct", "pids", "cpuset"}
 
 // Delegate gives the parent of all sandboxes' cgroups to a user, so that this user can limit sandboxes. It must run as
-// root, in a cgroup namespace of its own, and before the first sandbox. If the cgroups are mounted read-only, it makes them
-// writable, for which it needs CAP_SYS_ADMIN.
+// root, and before the first sandbox. If the cgroups are mounted read-only, it makes them writable, for which it needs
+// CAP_SYS_ADMIN. Outside a cgroup namespace of its own it changes nothing and fails, because the cgroups are the host's.
 func Delegate(root string, uid, gid int) error {
+	table, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return err
+	}
+	return delegate(string(table), root, uid, gid)
+}
+
+// delegate is Delegate for a process with this table of cgroups.
+func delegate(table, root string, uid, gid int) error {
+	if !ownNamespace(table) {
+		return errors.New("the cgroups here are the host's, not the container's: start the container with --cgroupns=private")
+	}
 	var fs unix.Statfs_t
 	if err := unix.Statfs(root, &fs); err != nil {
 		return fmt.Errorf("cannot find cgroups at %s: %w", root, err)
 	}
 	if fs.Type == unix.CGROUP2_SUPER_MAGIC {
 		return delegateV2(root, uid, gid)
+	}
+	if extra := foreignWritable(root); len(extra) > 0 {
+		return fmt.Errorf("cgroup controllers %s are mounted writable, and uid %d does not get them, so gVisor cannot start sandboxes: mount them read-only, without --privileged and without a volume at %s",
+			strings.Join(extra, ", "), uid, root)
 	}
 	for _, controller := range delegated {
 		dir := filepath.Join(root, controller)
@@ -44,6 +61,17 @@ func Delegate(root string, uid, gid int) error {
 		}
 	}
 	return nil
+}
+
+// foreignWritable returns the controllers of version 1 that are mounted writable and are not given to the user.
+func foreignWritable(root string) (all []string) {
+	for _, controller := range others {
+		var fs unix.Statfs_t
+		if !slices.Contains(delegated, controller) && unix.Statfs(filepath.Join(root, controller), &fs) == nil && fs.Flags&unix.ST_RDONLY == 0 {
+			all = append(all, controller)
+		}
+	}
+	return all
 }
 
 func delegateV2(root string, uid, gid int) error {

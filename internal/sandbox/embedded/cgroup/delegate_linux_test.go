@@ -60,6 +60,43 @@ func TestAGroupIsGivenWithItsFilesAndWithoutOtherGroups(t *testing.T) {
 	}
 }
 
+// controllersAt returns a folder with folders of these names, which are mounted writable.
+func controllersAt(t *testing.T, names ...string) string {
+	t.Helper()
+	root := t.TempDir()
+	for _, name := range names {
+		if err := os.Mkdir(filepath.Join(root, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+func TestCgroupsAreGivenInANamespaceOfTheirOwnOnly(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files to another user")
+	}
+	for table, want := range map[string]bool{"9:memory:/docker/1a2b\n": false, "9:memory:/\n": true} {
+		root := controllersAt(t, delegated...)
+		err := delegate(table, root, 1234, 1234)
+		given, _ := filepath.Glob(filepath.Join(root, "*", parent))
+		if want && (err != nil || len(given) != len(delegated)) || !want && (err == nil || len(given) != 0) {
+			t.Errorf("%q: got %v and the cgroups %v; want that they are given: %t", table, err, given, want)
+		}
+	}
+}
+
+func TestWritableControllersThatAreNotGivenAreNamed(t *testing.T) {
+	root := controllersAt(t, append([]string{"blkio", "devices"}, delegated...)...)
+	err := delegate("9:memory:/\n", root, 1234, 1234)
+	if err == nil || !strings.Contains(err.Error(), "controllers blkio, devices are mounted writable") {
+		t.Errorf("got %v, want an error that names blkio and devices", err)
+	}
+	if given, _ := filepath.Glob(filepath.Join(root, "*", parent)); len(given) > 0 {
+		t.Errorf("got the cgroups %v, want no change", given)
+	}
+}
+
 // TestTheProcessesOfAGroupMoveToALeaf uses real cgroups of version 2, with a program that waits for its input.
 func TestTheProcessesOfAGroupMoveToALeaf(t *testing.T) {
 	root := hierarchyV2()
