@@ -119,7 +119,7 @@ const maxDrawn = 100
 // draw draws a figure.
 func (p *Printer) draw(ctx context.Context, data []byte) error {
 	if p.drawn >= maxDrawn {
-		return fmt.Errorf("the cell has drawn %d figures, the limit of one cell", maxDrawn)
+		return fmt.Errorf("the cell has drawn figures up to the limit of %d", maxDrawn)
 	}
 	p.drawn++
 	return p.Pictures.Draw(ctx, data)
