@@ -226,7 +226,7 @@ async def kernels(s: AsyncSession) -> None:
 async def introspection(s: AsyncSession) -> None:
     await s.run("import math")
     found = await s.complete("x = math.fact", 13)
-    assert [(match.text, found.start, found.end) for match in found.matches] == [("math.factorial", 4, 13)]
+    assert [(match.text, found.start, found.end) for match in found.matches] == [("factorial", 9, 13)]
     described = await s.inspect("math.factorial")
     assert described.found and "Find n!" in described.data["text/plain"]
     assert (await s.is_complete("for i in [1]:")).status == "incomplete"
