@@ -5,7 +5,6 @@ package main
 
 import (
 	"cellhold/internal/cli/console"
-	"cellhold/internal/cli/container"
 	"cellhold/internal/cli/doctor"
 	"cellhold/internal/cli/remote"
 	"cellhold/internal/cli/setup"
@@ -110,7 +109,7 @@ func command(args []string, in io.Reader, out, errOut io.Writer) int {
 	// the process.
 	context.AfterFunc(ctx, release)
 
-	c.Serve.LimitsRequired = container.Dropped() // before any part reads the environment
+	c.Serve.LimitsRequired = dropped() // before any part reads the environment
 	t := &console.Terminal{In: in, Out: out, Err: errOut, Environ: os.Environ()}
 	t.Log = slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: c.LogLevel}))
 	parsed.BindTo(ctx, (*context.Context)(nil))

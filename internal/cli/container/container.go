@@ -53,17 +53,10 @@ func parseID(text string) (int, error) {
 	return int(id), err
 }
 
-// mark is the variable by which root tells the program that it executes as a plain user: limits were prepared. It has no
-// prefix of a setting, because it is none. A caller that sets it only makes the program stricter.
-const mark = "DROPPED_BY_CELLHOLD"
-
-// Dropped reports whether Drop.Run executed this program. It removes the mark of this from the environment, so that no
-// child process has it, and later calls return false.
-func Dropped() bool {
-	_, set := os.LookupEnv(mark)
-	_ = os.Unsetenv(mark) // fails only for names that no variable can have
-	return set
-}
+// Mark is the variable by which Drop.Run tells the program that it executes as a plain user: limits were prepared. It has
+// no prefix of a setting, because it is none. A caller that sets it only makes the program stricter. The program must
+// remove it from its environment, so that no child has it.
+const Mark = "DROPPED_BY_CELLHOLD"
 
 // Inside reports whether this process runs in a container of Docker or Podman. Both put a file into each container.
 func Inside() bool {

@@ -86,19 +86,6 @@ func TestLinksOfTheUserAreNotFollowed(t *testing.T) {
 	}
 }
 
-func TestTheMarkOfADropIsReadOnce(t *testing.T) {
-	t.Setenv(mark, "1")
-	if first, second := Dropped(), Dropped(); !first || second {
-		t.Errorf("got %t and then %t, want true and false", first, second)
-	}
-	if _, set := os.LookupEnv(mark); set {
-		t.Error("child processes get the mark, want that they do not")
-	}
-	if strings.HasPrefix(mark, "CELLHOLD_") {
-		t.Errorf("%s looks like a setting", mark)
-	}
-}
-
 func TestMissingRightsAreOneSentenceWithFlags(t *testing.T) {
 	got := refusal([]string{"--cap-add SYS_ADMIN", "--cgroupns=private"}).Error()
 	if !strings.Contains(got, "add --cap-add SYS_ADMIN --cgroupns=private to docker run") || strings.Contains(got, "\n") {

@@ -43,7 +43,7 @@ func (d Drop) Run() error {
 			return err
 		}
 	}
-	return d.User.Become(append(slices.Clone(d.Environ), mark+"=1"))
+	return d.User.Become(append(slices.Clone(d.Environ), Mark+"=1"))
 }
 
 // Become replaces this process by the same program as the user, with the given environment. It returns only with an
