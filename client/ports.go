@@ -30,8 +30,8 @@ type PortRequest struct {
 }
 
 // UsePort sends a request to a program of the session, and returns the answer of the program with its own status. The
-// answer comes from untrusted code. The caller must close its body. UsePort follows no redirect, and sends the request
-// once. The error is NotFound if no program listens on the port, and Invalid if the path leaves the port.
+// answer comes from untrusted code. The caller must close its body. UsePort follows no redirect. It sends the request
+// once, except that net/http repeats requests such as GET if a kept connection breaks. The error is NotFound if no program listens on the port, and Invalid if the path leaves the port.
 func (c *Client) UsePort(ctx context.Context, id cellhold.SessionID, r PortRequest) (*http.Response, error) {
 	target, err := portPath(id, r.Port, r.Path)
 	if err != nil {
@@ -47,7 +47,9 @@ func (c *Client) UsePort(ctx context.Context, id cellhold.SessionID, r PortReque
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
-	res, err := c.http.Do(req)
+	direct := *c.http // the program chooses the target of a redirect
+	direct.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	res, err := direct.Do(req)
 	if err != nil {
 		return nil, c.unreachable(ctx, err)
 	}

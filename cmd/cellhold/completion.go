@@ -70,12 +70,13 @@ func (c *completionCmd) Run(t *console.Terminal) error {
 func complete(parser *kong.Kong, out io.Writer) {
 	inherit(parser.Model.Node, nil)
 	words := strings.Fields(os.Getenv("COMP_LINE")) // a predictor gets only the words after its command
+	files := complement.PredictFiles("*")
 	root, err := kongplete.Command(parser, kongplete.WithPredictors(map[string]complement.Predictor{
-		"file":    complement.PredictFiles("*"),
-		"session": complement.PredictFunc(func(complement.Args) []string { return sessionsOf(words) }),
-		"image":   complement.PredictFunc(func(complement.Args) []string { return imagesOf(words) }),
-		"place": complement.PredictFunc(func(a complement.Args) []string {
-			places := complement.PredictFiles("*").Predict(a)
+		"file":    harmless(files.Predict),
+		"session": harmless(func(complement.Args) []string { return sessionsOf(words) }),
+		"image":   harmless(func(complement.Args) []string { return imagesOf(words) }),
+		"place": harmless(func(a complement.Args) []string {
+			places := files.Predict(a)
 			for _, id := range sessionsOf(words) {
 				places = append(places, id+":")
 			}
@@ -91,6 +92,17 @@ func complete(parser *kong.Kong, out io.Writer) {
 	completer.Complete()
 	lines := slices.Sorted(strings.Lines(offered.String()))
 	_, _ = io.WriteString(out, strings.Join(slices.Compact(lines), "")) // a flag of a group is also one of its commands
+}
+
+// bareWord matches the words that a shell takes as they are. The pattern has no line break: each line is one offer.
+var bareWord = lazy.Regexp(`^[\w./:@%+,=~-]+$`)
+
+// harmless returns a predictor that offers only words without quotes. Shells insert an offer as it is: a file named "a;b"
+// would run the command b. If there is no offer, bash itself completes the names of files, with quotes.
+func harmless(predict complement.PredictFunc) complement.PredictFunc {
+	return func(a complement.Args) []string {
+		return slices.DeleteFunc(predict(a), func(word string) bool { return !bareWord().MatchString(word) })
+	}
 }
 
 // inherit gives each command the flags of the commands above it. Otherwise kongplete takes their values for arguments.

@@ -65,6 +65,31 @@ func TestWordsAreCompleted(t *testing.T) {
 	}
 }
 
+func TestNamesThatAShellWouldRunAreNotOffered(t *testing.T) {
+	t.Chdir(t.TempDir())
+	t.Setenv("CELLHOLD_HOME", t.TempDir())
+	for _, name := range []string{"r;touch run;#.csv", "$(touch run)", "`touch run`", "r\nrun", "r run", "r&run", "r'run", "r\"run", `r\run`, "r\x1b[2J", "r*", "rot.csv"} {
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.MkdirAll("d/$(touch run)", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for line, want := range map[string][]string{
+		"cellhold run r":   {"rot.csv"},
+		"cellhold run $":   nil,
+		"cellhold run ":    {"./", "d/", "rot.csv"},
+		"cellhold run d/":  {"d/"},
+		"cellhold cp r":    {"rot.csv"},
+		"cellhold cp d/$(": nil,
+	} {
+		if got := completed(t, line); !slices.Equal(got, want) {
+			t.Errorf("%q: got %q, want %q", line, got, want)
+		}
+	}
+}
+
 func TestACompletionDoesNotWaitForASlowServer(t *testing.T) {
 	gaveUp := make(chan struct{})
 	hs := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {

@@ -76,3 +76,11 @@ func (c *serveCmd) becomePlain(all *console.Globals, t *console.Terminal) error 
 	}
 	return drop.Run()
 }
+
+// dropped reports whether container.Drop executed this program. It removes the mark of this from the environment, so that
+// no child process has it, and later calls return false.
+func dropped() bool {
+	_, set := os.LookupEnv(container.Mark)
+	_ = os.Unsetenv(container.Mark) // fails only for names that no variable can have
+	return set
+}

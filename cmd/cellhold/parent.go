@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os/signal"
 	"slices"
+	"syscall"
 
 	"github.com/alecthomas/kong"
 )
@@ -32,6 +34,7 @@ func (c *serveCmd) serveParent(ctx context.Context, k *kong.Context, all *consol
 			return console.Usage(fmt.Errorf("--%s cannot be combined with --private: only the program that starts this server can reach it", path.Flag.Name))
 		}
 	}
+	signal.Ignore(syscall.SIGPIPE) // the log can be a pipe of the parent; without it, the sandboxes are removed as usual
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err

@@ -37,6 +37,9 @@ func TestAProgramStartsAServerOfItsOwn(t *testing.T) {
 	if err != nil {
 		t.Fatalf("got the line %q, %v; want JSON", line, err)
 	}
+	if len(hello.Token) < 32 {
+		t.Fatalf("the token is %q, want at least 32 characters", hello.Token)
+	}
 	for token, want := range map[string]cellhold.Kind{"": cellhold.Denied, hello.Token: ""} {
 		c, err := client.New(client.Options{URL: hello.URL, Token: token})
 		if err != nil {

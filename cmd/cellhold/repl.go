@@ -102,19 +102,19 @@ func (c *replCmd) inSession(ctx context.Context, server *client.Client, t *conso
 	r := &repl.REPL{Client: server, Terminal: t, Printer: output.New(t, c.figures(t, id), c.pictures(t)), Signals: signals,
 		Session: id, Kernel: c.Kernel, Timeout: c.Timeout, Private: c.URL == "", Return: c.returning()}
 	if console.IsTerminal(t.Out) {
-		fmt.Fprintf(t.Out, "Session %s. %%help lists the commands; Ctrl-D ends.\n", id)
+		fmt.Fprintf(t.Out, "Session %s. %%help lists the commands; Ctrl-D ends.\n", console.Printable(string(id)))
 	}
 	err := r.Run(ctx)
 	detached := errors.Is(err, repl.ErrDetached)
 	switch {
 	case detached && !r.Private:
-		fmt.Fprintf(t.Err, "\ncellhold: the cell continues. To come back: %s %s\n", c.returning(), r.Session)
+		fmt.Fprintf(t.Err, "\ncellhold: the cell continues. To come back: %s %s\n", c.returning(), console.Printable(string(r.Session)))
 		return console.ExitError(console.ExitInterrupted)
 	case detached:
 		fmt.Fprintln(t.Err, "\ncellhold: the cell and its session end, because this process is their server; with --url, they would continue")
 		err = console.ExitError(console.ExitInterrupted)
 	case c.Session == "" && c.Keep:
-		fmt.Fprintf(t.Err, "cellhold: the session stays. To come back: %s %s\n", c.returning(), r.Session)
+		fmt.Fprintf(t.Err, "cellhold: the session stays. To come back: %s %s\n", c.returning(), console.Printable(string(r.Session)))
 		return err
 	}
 	if c.Session != "" {

@@ -59,11 +59,11 @@ func (c *serveCmd) Run(ctx context.Context, k *kong.Context, all *console.Global
 	if err := c.ServerSettings.Check(); err != nil {
 		return console.Usage(err)
 	}
-	if c.Private {
-		return c.serveParent(ctx, k, all, t)
-	}
 	if err := c.becomePlain(all, t); err != nil {
 		return err
+	}
+	if c.Private {
+		return c.serveParent(ctx, k, all, t)
 	}
 	options, err := c.access.options(all.Home, t)
 	if err != nil {

@@ -68,6 +68,8 @@ func bodyFor(r route) string {
 		return `{"spec":"toy"}`
 	case strings.HasPrefix(r.path, "/v1/sessions/{id}/cells"):
 		return `{"code":"print x"}`
+	case strings.HasSuffix(r.path, "complete"), strings.HasSuffix(r.path, "/inspect"):
+		return `{"code":"print x"}`
 	case r.path == commandsPath:
 		return `{"command":"echo"}`
 	case strings.HasSuffix(r.path, "/signal"):

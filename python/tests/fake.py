@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -90,3 +91,44 @@ class Script:
     def session(self, **more: Any) -> cellhold.Session:
         """The session s1 of this server."""
         return self.client(**more).session("s1")
+
+
+class Sandboxes:
+    """A server with sessions that run nothing. It knows no file, and a cell or command is done at once."""
+
+    def __init__(self) -> None:
+        self.lives: set[str] = set()
+        self.asked: list[str] = []
+        self.answers: dict[str, Callable[[], httpx.Response]] = {}
+        """The answers to some requests, by their method and the last part of their path, such as "GET content"."""
+        self._made = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        request.read()
+        method, path = request.method, request.url.path
+        with self._lock:
+            self.asked.append(f"{method} {path}")
+            if path == "/v1/sessions":
+                self._made += 1
+                self.lives.add(f"s{self._made}")
+                return httpx.Response(201, json={**SESSION, "id": f"s{self._made}"})
+        id = path.split("/")[3]
+        answer = self.answers.get(f"{method} {path.rsplit('/', 1)[-1]}")
+        if id not in self.lives:
+            return problem(404, "not_found")
+        if method == "DELETE":
+            self.lives.discard(id)
+            return httpx.Response(204)
+        if answer:
+            return answer()
+        if path.endswith(id):
+            return httpx.Response(200, json={**SESSION, "id": id})
+        if "/files/" in path:
+            return problem(404, "not_found")
+        return cell() if "/cells" in path else command()
+
+    def made(self) -> cellhold.Session:
+        """A new session of this server."""
+        http = httpx.Client(transport=httpx.MockTransport(self))
+        return cellhold.Session(client=cellhold.Client("http://server", "secret", patience=0.0, http=http))

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import inspect
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,47 @@ def test_a_model_reads_no_character_that_people_cannot_see() -> None:
     assert visible("a\u202eb\U000e0041c\u200bd\x1b[31me\x07 \u00e9\U0001f600\t\n") == "abcde \u00e9\U0001f600\t\n"
     file = {"path": "/workspace/a\nb\u202e" + "c" * 300, "size": 1, "modified": "2026-01-01T00:00:00Z"}
     assert answer(files=[file] * 30).text.count("a\ufffdbccc") == 20
+
+
+def test_a_file_that_is_missing_does_not_end_the_session() -> None:
+    server = fake.Sandboxes()
+    with Conversations(server.made) as conversations:
+        with pytest.raises(cellhold.NotFoundError):
+            conversations.use(lambda session: session.files.read("none"))
+        assert server.lives == {"s1"} and conversations.use(lambda session: session.id) == "s1"
+        server.answers["POST cells"] = lambda: fake.problem(404, "not_found")  # such as an unknown kernel
+        with pytest.raises(cellhold.NotFoundError):
+            conversations.run("x")
+        assert server.lives == {"s1"}
+
+
+def test_parallel_calls_replace_an_ended_session_once() -> None:
+    server, both = fake.Sandboxes(), threading.Barrier(2, timeout=30)
+
+    def act(session: cellhold.Session) -> str:
+        if session.id == "s1":
+            both.wait()  # so each of the two calls has the session that has ended
+            session.files.mkdir("a")
+        return session.id
+
+    with Conversations(server.made) as conversations, ThreadPoolExecutor(2) as threads:
+        conversations.use(cellhold.Session.open)
+        server.lives.clear()
+        assert list(threads.map(conversations.use, [act, act])) == ["s2", "s2"]
+        assert server.lives == {"s2"} and server.asked.count("DELETE /v1/sessions/s1") == 1
+
+
+def test_a_session_in_use_does_not_end_as_a_surplus_one() -> None:
+    server = fake.Sandboxes()
+
+    def act(session: cellhold.Session) -> set[str]:
+        conversations.run("x", "bob")
+        return set(server.lives)
+
+    with Conversations(server.made, max_conversations=1) as conversations:
+        assert conversations.use(act, "ann") == {"s1", "s2"}
+        conversations.run("x", "cid")
+        assert server.lives == {"s3"}
 
 
 @pytest.mark.sandbox

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import types
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -48,6 +49,21 @@ def test_a_stream_continues_after_the_last_event_when_its_connection_breaks() ->
     assert [line.split("?")[1] for line in script.asked if "events" in line] == [
         "after=2", "after=4", "after=4", "after=5", "after=5",
     ]  # fmt: skip
+
+
+def test_a_download_without_a_target_replaces_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    answers = [httpx.Response(200, content=b"theirs") for _ in range(2)]
+    assert Script(answers[0]).session().files.download("a/new").read_bytes() == b"theirs"
+    Path("mine").write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match="give a path"):
+        Script().session().files.download("a/mine")
+    late = Script(answers[1]).session().files
+    with pytest.raises(FileExistsError):
+        late.download("a/late", on_progress=lambda *_: Path("late").touch())
+    Script(httpx.Response(200, content=b"theirs")).session().files.download("a/mine", "mine")
+    assert Path("mine").read_bytes() == b"theirs"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["late", "mine", "new"]
 
 
 def test_a_lost_answer_to_code_is_asked_for_again_with_the_same_key() -> None:

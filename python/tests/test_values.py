@@ -12,6 +12,8 @@ import pytest
 
 import cellhold
 from cellhold import _archive, _sse, models
+from cellhold._command import CommandView
+from cellhold._run import RunView
 from cellhold._values import decode, encode, time
 from cellhold.outputs import Figure, Output, bundle, failure, plain
 
@@ -81,6 +83,19 @@ def tar(*entries: tuple[str, str, bytes]) -> io.BytesIO:
             info.linkname = content.decode() if kind == "link" else ""
             archive.addfile(info, io.BytesIO(content))
     return file
+
+
+def test_errors_of_commands_and_runs_have_no_control_characters() -> None:
+    hostile = models.CommandOutput(text="\x1b]0;title\x07\x1b[2Jno\b\x9b1A\r\n\x1b[31m" + "x" * 1996, bytes=1)
+    empty = models.CommandOutput(text="", bytes=0)
+    more: dict[str, Any] = {"id": "x1", "session": "s1", "first": 1, "started": time("2026-01-01T00:00:00Z")}
+    command = CommandView()
+    command.data = models.Command(state="done", status="exit", exit_code=3, stdout=empty, stderr=hostile, **more)
+    assert str(cellhold.CommandError(command)) == "The command ended with exit status 3.\no1A\n" + "x" * 1996
+    lists: dict[str, Any] = {"files": [], "outputs": [], "tests": [], "passed": 0, "index": 0}
+    run = RunView(models.RunResult(status="exit", stdout=empty, stderr=hostile, **lists))
+    assert run.error and str(run.error) == "exit: no1A\n" + "x" * 1996 and run.error.value == "no1A\n" + "x" * 1996
+    assert str(cellhold.RunError(run)) == str(run.error)
 
 
 @pytest.mark.parametrize(

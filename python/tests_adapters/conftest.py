@@ -24,7 +24,7 @@ QUESTION = "How are the bills of penguins related?"
 
 gc.disable()  # the frameworks have 4500 modules, and their import takes a quarter less time
 
-sys.path.insert(0, str(ROOT / "python" / "examples"))
+sys.path[:0] = [str(ROOT / "python" / "examples"), str(ROOT / "python" / "tests")]
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ def client() -> Iterator[cellhold.Client]:
 
 @pytest.fixture
 def conversations(client: cellhold.Client) -> Iterator[Conversations]:
-    """Sessions that end with the test."""
-    with Conversations() as conversations:
+    """Sessions that end with the test. Calls outside a graph share one."""
+    with Conversations(shared=True) as conversations:
         yield conversations
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,8 +15,8 @@ from cellhold.adapters import Answer, Conversations
 class Recorded(Conversations):
     """Conversations that run nothing, and keep the names that the frameworks give."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, shared: bool = False) -> None:
+        super().__init__(shared=shared)
         self.names: list[str] = []
 
     def run(self, code: str, conversation: str = "") -> Answer:
@@ -39,8 +40,19 @@ def test_a_thread_of_langgraph_is_a_conversation(recorded: Recorded) -> None:
     assert list(tool.args) == ["code"]
     tool.invoke({"code": "1"}, {"configurable": {"thread_id": "ann"}})
     asyncio.run(tool.ainvoke({"code": "1"}, {"configurable": {"thread_id": "bob"}}))
-    assert tool.invoke({"code": "1"}) == [{"type": "text", "text": "1"}]
-    assert recorded.names == ["ann", "bob", ""]
+    assert tool.invoke({"code": "1"}, {"configurable": {"thread_id": 0}}) == [{"type": "text", "text": "1"}]
+    for config in (None, {"configurable": {"thread_id": ""}}):
+        with pytest.raises(cellhold.InvalidError, match="no id of a conversation.*thread_id.*shared=True"):
+            tool.invoke({"code": "1"}, config)
+    assert recorded.names == ["ann", "bob", "0"]
+
+
+def test_runs_without_an_id_share_a_session_if_the_caller_says_so() -> None:
+    from cellhold.adapters.langchain import code_tool
+
+    recorded = Recorded(shared=True)
+    code_tool(recorded).invoke({"code": "1"})
+    assert recorded.names == [""]
 
 
 def test_a_group_of_runs_of_openai_agents_is_a_conversation(recorded: Recorded) -> None:
@@ -60,9 +72,10 @@ def test_a_group_of_runs_of_openai_agents_is_a_conversation(recorded: Recorded) 
         return str(result.to_input_list())
 
     assert "Invalid arguments" in run(code_tool(recorded), RunConfig(group_id="ann"))
-    run(code_tool(recorded), None)
+    with pytest.raises(Exception, match="no id of a conversation.*group_id"):  # the framework wraps it
+        run(code_tool(recorded), None)
     run(code_tool(recorded, conversation=lambda context: context.context), None)
-    assert recorded.names == ["ann", "", "cid"]
+    assert recorded.names == ["ann", "cid"]
 
 
 def test_runs_of_pydantic_ai_with_one_history_are_a_conversation(recorded: Recorded) -> None:
@@ -83,6 +96,9 @@ def test_runs_of_pydantic_ai_with_one_history_are_a_conversation(recorded: Recor
     agent.run_sync("?", conversation_id="ann")
     one, two = recorded.names[:2]
     assert one and two and one != two and recorded.names[2:] == [one, "ann"]
+    with pytest.raises(cellhold.InvalidError, match="no id of a conversation.*conversation_id"):
+        asyncio.run(code_toolset(recorded).tools["run_code"].function(SimpleNamespace(conversation_id=None), "1"))
+    assert len(recorded.names) == 4
 
 
 def test_a_session_of_the_agent_framework_is_a_conversation(recorded: Recorded) -> None:
@@ -92,10 +108,34 @@ def test_a_session_of_the_agent_framework_is_a_conversation(recorded: Recorded) 
 
     tool = code_tool(recorded)
     assert list(tool.parameters()["properties"]) == ["code"]
-    for session in (AgentSession(session_id="ann"), None):
+
+    def run(session: AgentSession | None) -> None:
         context = FunctionInvocationContext(tool, {"code": "1"}, session=session)
         asyncio.run(tool.invoke(arguments={"code": "1"}, context=context))
-    assert recorded.names == ["ann", ""]
+
+    run(AgentSession(session_id="ann"))
+    with pytest.raises(cellhold.InvalidError, match="no id of a conversation.*create_session"):
+        run(None)
+    assert recorded.names == ["ann"]
+
+
+def test_a_tool_spec_of_llama_index_is_a_conversation(recorded: Recorded) -> None:
+    from cellhold.adapters.llama_index import CodeToolSpec
+
+    for name in ("ann", None, None):
+        CodeToolSpec(recorded, name).run_code("1")
+    assert recorded.names[0] == "ann" and recorded.names[1] and recorded.names[1] != recorded.names[2]
+    with pytest.raises(cellhold.InvalidError, match="CodeToolSpec"):
+        CodeToolSpec(recorded, "")
+
+
+def test_the_backend_of_a_deep_agent_needs_a_thread(recorded: Recorded) -> None:
+    from cellhold.adapters.deepagents import SandboxBackend
+
+    backend = SandboxBackend(recorded)
+    for call in (lambda: backend.execute("ls"), lambda: backend.upload_files([("a", b"")]), lambda: backend.id):
+        with pytest.raises(cellhold.InvalidError, match="no id of a conversation.*thread_id"):
+            call()
 
 
 def test_a_backend_has_files_and_the_whole_output_of_commands(

@@ -69,9 +69,9 @@ func TestAServerThatCannotStartPrintsTheReason(t *testing.T) {
 	for name, x := range map[string]refusal{
 		"serve, a path too long for sockets": {nil, serveOn(long), 1, "is too long"},
 		"run, a path too long for sockets":   {nil, []string{"--home", long, "run", script}, 1, "is too long"},
-		"serve, a home in use":               {nil, serveOn(held), 1, "Stop that server, or use another directory with --home"},
+		"serve, a home in use":               {nil, serveOn(held), 5, "Stop that server, or use another directory with --home"},
 		"serve, a port in use":               {nil, serveOn(newHome(t), "--listen", strings.TrimPrefix(s.url, "http://")), 1, "choose another address with --listen"},
-		"serve, no such image":               {nil, serveOn(newHome(t), "--image", "none"), 1, "run: cellhold image build"},
+		"serve, no such image":               {nil, serveOn(newHome(t), "--image", "none"), 4, "run: cellhold image build"},
 		"run, no such image":                 {nil, []string{"--home", emptyHome(t), "run", script}, 1, "run: cellhold image build"},
 		"run, an image without files":        {nil, []string{"--home", empty, "run", script}, 1, "then cellhold image build"},
 		"run, a broken image":                {nil, []string{"--home", broken, "run", script}, 1, "To write it again, run cellhold image build"},

@@ -7,7 +7,7 @@ import type { Cell } from "./cell.js";
 import type { Command } from "./commands.js";
 import type { ProblemField } from "./models.js";
 import type { Run } from "./run.js";
-import { textOf } from "./values.js";
+import { plain, textOf } from "./values.js";
 
 /** What is known about an error besides its sentence. */
 export interface ErrorDetails {
@@ -117,7 +117,7 @@ export class CommandError extends CellholdError {
   readonly command: Command;
 
   constructor(command: Command) {
-    super(`The command ended with ${command.ending}.\n${command.stderr.slice(-2000)}`.trimEnd());
+    super(`The command ended with ${command.ending}.\n${plain(command.stderr).slice(-2000)}`.trimEnd());
     this.command = command;
   }
 }

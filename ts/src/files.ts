@@ -89,13 +89,25 @@ export class Files {
 
   /**
    * Downloads a file to this machine, completely or not at all, and returns its path there. Without local it gets the same
-   * name in the current folder. Node, Deno and Bun only.
+   * name in the current folder, and replaces no file: untrusted code can have chosen the name. Node, Deno and Bun only.
    *
-   * Throws NotFoundError, and UnsupportedError in a browser: use `stream` or `read` there.
+   * Throws NotFoundError, an error with the code EEXIST, and UnsupportedError in a browser: use `stream` or `read` there.
    */
   async download(path: SandboxPath, local?: string, options: DownloadOptions = {}): Promise<string> {
     const { fs } = await node("Files are written to this machine");
     const target = local ?? localName(path);
+    if (local === undefined) await (await fs.open(target, "wx")).close();
+    try {
+      return await this.#save(path, target, options);
+    } catch (error) {
+      if (local === undefined) await fs.rm(target, { force: true });
+      throw error;
+    }
+  }
+
+  /** Downloads a file, and replaces the target by it. */
+  async #save(path: SandboxPath, target: string, options: DownloadOptions): Promise<string> {
+    const { fs } = await node("Files are written to this machine");
     const content = await this.stream(path, options);
     const part = `${target}.part-${crypto.getRandomValues(new Uint32Array(1))[0]}`;
     const file = await fs.open(part, "wx");

@@ -9,7 +9,7 @@ import { Failure, type Figure, failureOf, figuresOf, type Output, outputsOf, res
 import { Backoff, SILENCE } from "./policy.js";
 import { lines } from "./sse.js";
 import type { Transport } from "./transport.js";
-import { listOf, parsed, textOf, toBase64 } from "./values.js";
+import { listOf, parsed, plain, textOf, toBase64 } from "./values.js";
 
 /** The result of a run. */
 export class Run {
@@ -70,7 +70,7 @@ export class Run {
   get error(): Failure | undefined {
     if (this.data.exception) return failureOf(this.data.exception);
     if (this.ok) return undefined;
-    const reason = textOf(this.data.error?.detail) || textOf(this.data.cause) || this.stderr;
+    const reason = plain(textOf(this.data.error?.detail) || textOf(this.data.cause) || this.stderr);
     return new Failure(this.status, reason, reason ? `${this.status}: ${reason.trimEnd()}` : this.status);
   }
 

@@ -1,6 +1,9 @@
 /** Lost connections, errors and timeouts, against a server that follows a script. */
 
 import assert from "node:assert/strict";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import * as cellhold from "../src/index.js";
 import {
@@ -134,6 +137,26 @@ test("a downloaded file stays in the current folder", async () => {
   const { files } = await new Script().session();
   for (const path of ["..", "a/..", "", "a/", "..\\x", "C:x", Uint8Array.of(46, 46)]) {
     await assert.rejects(files.download(path), cellhold.InvalidError);
+  }
+});
+
+test("a download without a target replaces no file", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "download-"));
+  const before = process.cwd();
+  process.chdir(folder);
+  try {
+    const answer = () => new Response("theirs", { headers: { "Content-Length": "6" } });
+    assert.equal(await (await new Script(answer()).session()).files.download("a/new"), "new");
+    await writeFile("mine", "mine");
+    const { files } = await new Script(problem(404, "not_found"), answer()).session();
+    await assert.rejects(files.download("a/mine"), { code: "EEXIST" });
+    await assert.rejects(files.download("a/none"), cellhold.NotFoundError);
+    assert.deepEqual([await readFile("new", "utf8"), await readFile("mine", "utf8")], ["theirs", "mine"]);
+    await files.download("a/mine", "mine");
+    assert.deepEqual([(await readdir(".")).sort(), await readFile("mine", "utf8")], [["mine", "new"], "theirs"]);
+  } finally {
+    process.chdir(before);
+    await rm(folder, { recursive: true });
   }
 });
 

@@ -100,7 +100,7 @@ test("cells are interrupted, cancelled and waited for", async () => {
   assert.equal((await second.cancel()).status, "cancelled");
   await first.cancel();
   assert.equal((await first.wait()).status, "interrupted");
-  assert.equal((await s.cells.list()).length, 7);
+  assert.equal((await s.cells.list()).length, 8);
 });
 
 /** Returns when a cell has printed something. An interrupt has an effect then. */

@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Cell } from "../src/cell.js";
-import { outputText } from "../src/commands.js";
-import { Figure, InternalError, InvalidError, type models } from "../src/index.js";
+import { Command, outputText } from "../src/commands.js";
+import { CommandError, Figure, InternalError, InvalidError, type models, Run, RunError } from "../src/index.js";
 import type { Link } from "../src/link.js";
 import { lines, messages } from "../src/sse.js";
 import { escapedPath, fromBase64, plain, toBase64 } from "../src/values.js";
@@ -43,6 +43,18 @@ test("an error has a traceback without colours", () => {
   const late = cell([error], { status: "timeout", cause: "The time is over." });
   assert.equal(String(late.error), "Traceback\nKeyError: 'x'\ntimeout: The time is over.");
   assert.equal(cell([], { status: undefined, state: "running" }).error, undefined);
+});
+
+test("errors of commands and runs have no control characters", () => {
+  const stderr = { text: `\x1b]0;title\x07\x1b[2Jno\b\x9b1A\r\n\x1b[31m${"x".repeat(1996)}`, bytes: 1 };
+  const stdout = { text: "", bytes: 0 };
+  const data = { status: "exit", exit_code: 3, stdout, stderr };
+  const command = new Command({} as Link, data as unknown as models.Command);
+  // U+009B is removed, and its parameters stay as text.
+  assert.equal(new CommandError(command).message, `The command ended with exit status 3.\no1A\n${"x".repeat(1996)}`);
+  const run = new Run(data as unknown as models.RunResult);
+  assert.equal(run.error?.value, `no1A\n${"x".repeat(1996)}`);
+  assert.equal(new RunError(run).message, `exit: no1A\n${"x".repeat(1996)}`);
 });
 
 test("values of another type than the documented one do no harm", () => {

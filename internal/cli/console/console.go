@@ -116,17 +116,20 @@ func Message(err error) error {
 	return err
 }
 
+// backwards replaces the characters that move the cursor back, so that no text covers another one.
+var backwards = strings.NewReplacer("\r", " ", "\b", " ")
+
 // Sentence returns the message of an error as harmless text. Line feeds stay, because a list of errors has one on each line.
 func Sentence(err error) string {
 	var out strings.Builder
 	s := &Screen{W: &out, Mono: true}
-	_, _ = s.WriteString(strings.NewReplacer("\r", " ", "\b", " ").Replace(Message(err).Error()))
+	_, _ = s.WriteString(backwards.Replace(Message(err).Error()))
 	return out.String()
 }
 
 // Printable returns untrusted text as one harmless line for a table.
 func Printable(text string) string {
 	var out strings.Builder
-	(&Screen{W: &out, Mono: true}).WriteString(strings.Join(strings.Fields(text), " "))
+	(&Screen{W: &out, Mono: true}).WriteString(strings.Join(strings.Fields(backwards.Replace(text)), " "))
 	return out.String()
 }

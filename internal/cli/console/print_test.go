@@ -10,7 +10,7 @@ import (
 )
 
 func TestNoFormPrintsControlCharactersOfOthers(t *testing.T) {
-	hostile := "a\x1b]0;title\x07\u009b2J\u202eb"
+	hostile := "a\b\x1b]0;title\x07\u009b2J\u202eb"
 	list := []map[string]string{{"id": hostile}}
 	for _, format := range []Format{{}, {JSON: true}, {Quiet: true}} {
 		var out strings.Builder
@@ -26,6 +26,12 @@ func TestNoFormPrintsControlCharactersOfOthers(t *testing.T) {
 	}
 	if got := Sentence(cellhold.Errorf(cellhold.Internal, "x\x1b[2Jy\rz")); got != "xy z" {
 		t.Errorf("got the sentence %q, want %q", got, "xy z")
+	}
+}
+
+func TestAPrintableTextCoversNoOtherText(t *testing.T) {
+	if got, want := Printable("rm\b\b\bls\r\tx\x1b[1D\n"), "rm ls x"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -15,6 +15,7 @@ type Screen struct {
 	Mono  bool // drop colours too
 	state screenState
 	seq   []byte // the sequence so far, while in csi
+	inked bool   // a colour passed, and no End came
 }
 
 type screenState int
@@ -41,6 +42,30 @@ func (s *Screen) WriteString(text string) (int, error) {
 		return 0, err
 	}
 	return len(text), nil
+}
+
+// End forgets an unfinished sequence and ends the colours of the text. Otherwise they would hide or colour the next text,
+// which can be another one's.
+func (s *Screen) End() error {
+	s.state = plain
+	if !s.inked {
+		return nil
+	}
+	s.inked = false
+	_, err := io.WriteString(s.W, "\x1b[0m")
+	return err
+}
+
+// Block writes the harmless part of text, ends it, and ends its line.
+func (s *Screen) Block(text string) error {
+	if _, err := s.WriteString(text); err != nil {
+		return err
+	}
+	if err := s.End(); err != nil {
+		return err
+	}
+	_, err := io.WriteString(s.W, "\n")
+	return err
 }
 
 func (s *Screen) take(out *strings.Builder, r rune) {
@@ -115,6 +140,7 @@ func (s *Screen) takeCSI(out *strings.Builder, r rune) {
 	case r >= 0x40 && r <= 0x7e:
 		if r == 'm' && !s.Mono && len(s.seq) <= maxSGR && strings.Trim(string(s.seq), "0123456789;:") == "" {
 			out.WriteString("\x1b[" + string(s.seq) + "m")
+			s.inked = true
 		}
 		s.state = plain
 	case r == 0x1b:

@@ -48,6 +48,19 @@ func TestOnlyTextAndColoursReachTheTerminal(t *testing.T) {
 	}
 }
 
+func TestAnEndedTextNeitherHidesNorColoursTheNextOne(t *testing.T) {
+	var out strings.Builder
+	s := Screen{W: &out}
+	for _, text := range []string{"plain", "\x1b[31mred", "title\x1b]0;", "csi\x1b[3", "esc\x1b"} {
+		if err := s.Block(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := "plain\n\x1b[31mred\x1b[0m\ntitle\ncsi\nesc\n"; out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
+	}
+}
+
 var (
 	colour  = regexp.MustCompile("\x1b\\[[0-9;:]*m")
 	control = regexp.MustCompile("[\x00-\x07\x0b\x0c\x0e-\x1f\x7f\u0080-\u009f]")

@@ -53,9 +53,8 @@ func parseID(text string) (int, error) {
 	return int(id), err
 }
 
-// Mark is the variable by which Drop.Run tells the program that it executes as a plain user: limits were prepared. It has
-// no prefix of a setting, because it is none. A caller that sets it only makes the program stricter. The program must
-// remove it from its environment, so that no child has it.
+// Mark is the variable by which root tells the program that it executes as a plain user: limits were prepared. It has no
+// prefix of a setting, because it is none. A caller that sets it only makes the program stricter.
 const Mark = "DROPPED_BY_CELLHOLD"
 
 // Inside reports whether this process runs in a container of Docker or Podman. Both put a file into each container.

@@ -6,6 +6,7 @@
 package output
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -26,6 +27,7 @@ type Printer struct {
 	Pictures *picture.Screen // nil if the terminal shows no pictures
 
 	begun bool // the last line of the output is not complete
+	drawn int  // figures of the present cell that were drawn, or failed to be
 }
 
 // Colour reports whether texts for w can have colours: w is a terminal, and NO_COLOR is not set.
@@ -39,13 +41,13 @@ func New(t *console.Terminal, figures *Figures, pictures *picture.Screen) *Print
 	return &Printer{Out: &console.Screen{W: t.Out, Mono: !colour}, Err: &console.Screen{W: t.Err, Mono: !Colour(t, t.Err)}, Colour: colour, Figures: figures, Pictures: pictures}
 }
 
-// Event prints one event of a cell. It ignores events that are no output.
-func (p *Printer) Event(e cellhold.Event) error {
+// Event prints one event of a cell. It ignores events that are no output. If the context ends, it leaves a figure.
+func (p *Printer) Event(ctx context.Context, e cellhold.Event) error {
 	switch e.Type {
 	case cellhold.EventStream:
 		return p.stream(e)
 	case cellhold.EventDisplayData, cellhold.EventUpdateDisplayData, cellhold.EventExecuteResult:
-		return p.display(e)
+		return p.display(ctx, e)
 	case cellhold.EventError:
 		return p.exception(e)
 	case cellhold.EventOutputDropped:
@@ -75,7 +77,7 @@ func (p *Printer) stream(e cellhold.Event) error {
 }
 
 // display shows a figure or a text.
-func (p *Printer) display(e cellhold.Event) error {
+func (p *Printer) display(ctx context.Context, e cellhold.Event) error {
 	var c cellhold.DisplayContent
 	if err := e.Decode(&c); err != nil {
 		return err
@@ -85,7 +87,7 @@ func (p *Printer) display(e cellhold.Event) error {
 	}
 	for _, f := range figureTypes {
 		if raw, ok := c.Data[f.mime]; ok {
-			return p.figure(raw, f, c.Transient)
+			return p.figure(ctx, raw, f, c.Transient)
 		}
 	}
 	text, ok := textOf(c.Data["text/plain"])
@@ -99,8 +101,7 @@ func (p *Printer) display(e cellhold.Event) error {
 			prompt += "\n" // a table must keep its columns
 		}
 	}
-	_, err := p.Out.WriteString(prompt + text + "\n")
-	return err
+	return p.Out.Block(prompt + text)
 }
 
 // figureType is a MIME type that is shown as a figure.
@@ -112,8 +113,20 @@ type figureType struct {
 // figureTypes are the preferred types first. SVG comes as text, all others as base64.
 var figureTypes = []figureType{{"image/png", ".png", true}, {"image/jpeg", ".jpg", true}, {"image/svg+xml", ".svg", false}, {"application/pdf", ".pdf", false}}
 
+// maxDrawn is the limit of the figures that one cell draws. A loop of figures would otherwise hold the terminal.
+const maxDrawn = 100
+
+// draw draws a figure.
+func (p *Printer) draw(ctx context.Context, data []byte) error {
+	if p.drawn >= maxDrawn {
+		return fmt.Errorf("the cell has drawn %d figures, the limit of one cell", maxDrawn)
+	}
+	p.drawn++
+	return p.Pictures.Draw(ctx, data)
+}
+
 // figure draws a figure, or saves it as a file.
-func (p *Printer) figure(raw json.RawMessage, f figureType, transient *cellhold.Transient) error {
+func (p *Printer) figure(ctx context.Context, raw json.RawMessage, f figureType, transient *cellhold.Transient) error {
 	text, ok := textOf(raw)
 	if !ok {
 		return p.Note("a figure is not shown: its data is not text")
@@ -126,9 +139,13 @@ func (p *Printer) figure(raw json.RawMessage, f figureType, transient *cellhold.
 		}
 	}
 	if p.Pictures != nil && f.drawn {
-		if err := p.Pictures.Draw(data); err == nil {
+		err := p.draw(ctx, data)
+		switch {
+		case err == nil:
 			return nil
-		} else if p.Figures == nil {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case p.Figures == nil:
 			return p.Note("a figure is not shown: %v", err)
 		}
 	}
@@ -175,20 +192,12 @@ func (p *Printer) exception(e cellhold.Event) error {
 	if len(lines) == 0 {
 		lines = []string{c.Name + ": " + c.Value}
 	}
-	_, err := p.Err.WriteString(strings.Join(lines, "\n") + "\n" + p.reset())
-	return err
-}
-
-// reset returns the sequence that ends colours which the code left on.
-func (p *Printer) reset() string {
-	if p.Colour {
-		return "\x1b[0m"
-	}
-	return ""
+	return p.Err.Block(strings.Join(lines, "\n"))
 }
 
 // Done prints why a cell ended, unless it succeeded or raised an exception.
 func (p *Printer) Done(c cellhold.CellDoneContent) error {
+	p.drawn = 0
 	if err := p.EndLine(); err != nil || c.Status == cellhold.StatusOK || c.Status == cellhold.StatusError {
 		return err
 	}
@@ -199,14 +208,13 @@ func (p *Printer) Done(c cellhold.CellDoneContent) error {
 	return p.Note("%s", cause)
 }
 
-// EndLine completes the last line of the output, and ends colours that the code left on.
+// EndLine completes the last line of the output, and ends colours and sequences that the code left on.
 func (p *Printer) EndLine() error {
-	text := p.reset()
-	if p.begun {
-		p.begun = false
-		text += "\n"
+	if err := errors.Join(p.Out.End(), p.Err.End()); err != nil || !p.begun {
+		return err
 	}
-	return p.write(text)
+	p.begun = false
+	return p.write("\n")
 }
 
 // Note prints a message of cellhold itself.
@@ -219,11 +227,7 @@ func (p *Printer) Note(format string, args ...any) error {
 
 // Text prints text that a kernel sent.
 func (p *Printer) Text(text string) error {
-	if !strings.HasSuffix(text, "\n") {
-		text += "\n"
-	}
-	_, err := p.Out.WriteString(text + p.reset())
-	return err
+	return p.Out.Block(strings.TrimSuffix(text, "\n"))
 }
 
 // Styled returns our own text with the attributes of a colour sequence, such as "31" for red.
@@ -249,12 +253,15 @@ func Shows(t cellhold.EventType) bool {
 	return false
 }
 
-// Heading prints a title of our own, and code of a caller.
+// overwriting are characters that could replace code which is shown already. Python takes a carriage return as a line break.
+var overwriting = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\b", "\ufffd")
+
+// Heading prints a title of our own, and code of a caller. The code that is shown is the code that ran.
 func (p *Printer) Heading(title, code string) error {
 	if err := p.write(p.Styled("32", console.Printable(title)) + "\n"); err != nil {
 		return err
 	}
 	var clean strings.Builder
-	_, _ = (&console.Screen{W: &clean, Mono: true}).WriteString(strings.TrimRight(code, "\n")) // a strings.Builder does not fail
+	_, _ = (&console.Screen{W: &clean, Mono: true}).WriteString(strings.TrimRight(overwriting.Replace(code), "\n")) // a strings.Builder does not fail
 	return p.write("  " + strings.ReplaceAll(clean.String(), "\n", "\n  ") + "\n")
 }

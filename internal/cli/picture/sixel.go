@@ -1,6 +1,7 @@
 package picture
 
 import (
+	"context"
 	"fmt"
 	"image"
 	"image/color"
@@ -12,14 +13,19 @@ import (
 const (
 	// maxSixelWidth is the limit of the width of a sixel picture in pixels. Terminals do not scale such pictures.
 	maxSixelWidth = 800
+	// maxSixelHeight is the limit of the height after that. It is more than one page of a screen.
+	maxSixelHeight = 2400
 	// bandHeight is the number of rows that one line of sixel has.
 	bandHeight = 6
 )
 
 // sixel returns a picture as a sixel sequence with the colours of the web.
-func sixel(img image.Image) string {
+func sixel(ctx context.Context, img image.Image) (string, error) {
 	img = narrowed(img)
 	size := img.Bounds().Size()
+	if size.Y > maxSixelHeight {
+		return "", ErrTooLarge
+	}
 	flat := image.NewRGBA(image.Rect(0, 0, size.X, size.Y))
 	draw.Draw(flat, flat.Bounds(), image.NewUniform(color.White), image.Point{}, draw.Src)
 	draw.Draw(flat, flat.Bounds(), img, img.Bounds().Min, draw.Over)
@@ -32,11 +38,17 @@ func sixel(img image.Image) string {
 		fmt.Fprintf(&out, "#%d;2;%d;%d;%d", i, r*100/0xffff, g*100/0xffff, b*100/0xffff)
 	}
 	for top := 0; top < size.Y; top += bandHeight {
+		switch {
+		case ctx.Err() != nil:
+			return "", context.Cause(ctx)
+		case out.Len() > maxEncoded:
+			return "", ErrTooLarge
+		}
 		band(&out, indexed, top)
 		out.WriteByte('-')
 	}
 	out.WriteString("\x1b\\")
-	return out.String()
+	return out.String(), nil
 }
 
 // band writes the six rows that begin at top, one colour after the other.

@@ -107,6 +107,7 @@ func environment(flags []string, t *console.Terminal) map[string]string {
 // follow prints the output of a cell until the cell is done, and returns its result.
 func follow(ctx context.Context, remote *client.Client, cell cellhold.Cell, t *console.Terminal) (cellhold.CellStatus, error) {
 	p := newCellPrinter(t)
+	defer p.end()
 	for e, err := range remote.Watch(ctx, cell.Session, cell.First-1) {
 		if err != nil {
 			return "", err
@@ -134,7 +135,8 @@ func follow(ctx context.Context, remote *client.Client, cell cellhold.Cell, t *c
 // cellPrinter prints the outputs of cells. A terminal gets only harmless text; files and pipes get the text of stdout
 // and stderr unchanged.
 type cellPrinter struct {
-	out, err, trace io.StringWriter
+	out, err io.StringWriter
+	trace    *console.Screen
 }
 
 func newCellPrinter(t *console.Terminal) *cellPrinter {
@@ -171,7 +173,8 @@ func (p *cellPrinter) event(e cellhold.Event) (err error) {
 	case cellhold.EventError:
 		var c cellhold.ErrorContent
 		if err = e.Decode(&c); err == nil {
-			_, err = p.trace.WriteString(strings.Join(c.Traceback, "\n") + "\n")
+			p.end()
+			err = p.trace.Block(strings.Join(c.Traceback, "\n"))
 		}
 	case cellhold.EventInputRequest:
 		var c cellhold.InputRequestContent
@@ -200,14 +203,26 @@ func (p *cellPrinter) display(data map[string]json.RawMessage) error {
 	if json.Unmarshal(data["text/plain"], &text) != nil {
 		return nil
 	}
+	if screen, ok := p.out.(*console.Screen); ok {
+		return errors.Join(screen.End(), screen.Block(text))
+	}
 	_, err := p.out.WriteString(text + "\n")
 	return err
 }
 
 // note prints a message of cellhold itself.
 func (p *cellPrinter) note(text string) error {
-	_, err := p.trace.WriteString("cellhold: " + text + "\n")
-	return err
+	p.end()
+	return p.trace.Block("cellhold: " + console.Printable(text))
+}
+
+// end ends the colours and sequences of the code. If a terminal is closed, the next text has the error.
+func (p *cellPrinter) end() {
+	for _, w := range []io.StringWriter{p.out, p.err, p.trace} {
+		if screen, ok := w.(*console.Screen); ok {
+			_ = screen.End()
+		}
+	}
 }
 
 // CellCmd holds the commands for the cells of a session.
@@ -288,12 +303,13 @@ func (c *cellShowCmd) Run(ctx context.Context, parent *CellCmd, all *console.Glo
 		return out.Result(cell, string(cell.ID))
 	}
 	p := newCellPrinter(t)
+	defer p.end()
 	for _, o := range cell.Outputs {
 		switch o.Type {
 		case cellhold.EventStream:
 			_, err = p.stream(o.Name).WriteString(o.Text)
 		case cellhold.EventError:
-			_, err = p.trace.WriteString(strings.Join(o.Traceback, "\n") + "\n")
+			err = p.trace.Block(strings.Join(o.Traceback, "\n"))
 		default:
 			err = p.display(o.Data)
 		}
@@ -328,7 +344,9 @@ func (c *cellTextCmd) Run(ctx context.Context, parent *CellCmd, all *console.Glo
 			Text string `json:"text"`
 		}{text.String()})
 	}
-	return remote.Text(ctx, c.Session, c.Cell, c.Stream, c.Offset, bytesTo(t, t.Out))
+	return shown(t, t.Out, func(w io.Writer) error {
+		return remote.Text(ctx, c.Session, c.Cell, c.Stream, c.Offset, w)
+	})
 }
 
 // bytesTo returns a writer for bytes of sandboxes. A terminal gets only harmless text.
@@ -337,6 +355,20 @@ func bytesTo(t *console.Terminal, w io.Writer) io.Writer {
 		return screenWriter{&console.Screen{W: w, Mono: !t.Colours(w)}}
 	}
 	return w
+}
+
+// shown calls write with a writer for bytes of sandboxes, and ends the colours of the bytes.
+func shown(t *console.Terminal, w io.Writer, write func(io.Writer) error) error {
+	w = bytesTo(t, w)
+	return errors.Join(write(w), ended(w))
+}
+
+// ended ends the colours of a writer that bytesTo returned.
+func ended(w io.Writer) error {
+	if screen, ok := w.(screenWriter); ok {
+		return screen.End()
+	}
+	return nil
 }
 
 type cellCancelCmd struct {

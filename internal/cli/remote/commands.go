@@ -107,7 +107,7 @@ func printOutput(w io.Writer, o cellhold.CommandOutput) error {
 			return err
 		}
 	}
-	return nil
+	return ended(w)
 }
 
 type commandSignalCmd struct {

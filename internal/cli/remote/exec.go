@@ -127,6 +127,10 @@ func (x *execution) run(ctx context.Context) (err error) {
 	go x.feed(ctx)
 	go x.handleSignals(ctx)
 	out, errOut := x.writers()
+	end := func() { // a closed terminal has no colours
+		_, _ = ended(out), ended(errOut)
+	}
+	defer end()
 	for e, err := range x.Client.WatchCommand(ctx, x.Session, x.Command.ID, x.Command.First-1) {
 		if err != nil {
 			return err
@@ -137,10 +141,12 @@ func (x *execution) run(ctx context.Context) (err error) {
 		case cellhold.EventOutputDropped:
 			var d cellhold.OutputDroppedContent
 			if err = e.Decode(&d); err == nil {
+				end()
 				fmt.Fprintf(x.Terminal.Err, "cellhold: %d bytes of output were dropped here\n", d.Bytes)
 			}
 		case cellhold.EventCommandDone:
 			restore()
+			end()
 			return x.done(e)
 		}
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"cellhold/internal/cli/console"
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -102,8 +103,7 @@ func (c *fileCatCmd) Run(ctx context.Context, parent *FileCmd, all *console.Glob
 		return at(c.Path, err)
 	}
 	defer r.Close()
-	_, err = io.Copy(bytesTo(t, t.Out), r)
-	return err
+	return shown(t, t.Out, func(w io.Writer) error { _, err := io.Copy(w, r); return err })
 }
 
 type fileWriteCmd struct {
@@ -272,8 +272,7 @@ func (c *outputGetCmd) Run(ctx context.Context, parent *OutputCmd, all *console.
 	}
 	defer r.Close()
 	if c.To == "" {
-		_, err = io.Copy(bytesTo(t, t.Out), r)
-		return err
+		return shown(t, t.Out, func(w io.Writer) error { _, err := io.Copy(w, r); return err })
 	}
 	if err := saveFile(c.To, func(w io.Writer) error { _, err := io.Copy(w, r); return err }); err != nil {
 		return err
@@ -303,7 +302,7 @@ func (c *notebookExportCmd) Run(ctx context.Context, parent *NotebookCmd, all *c
 		return err
 	}
 	if c.To == "" {
-		return remote.Export(ctx, c.Session, c.Kernel, c.As, bytesTo(t, t.Out))
+		return shown(t, t.Out, func(w io.Writer) error { return remote.Export(ctx, c.Session, c.Kernel, c.As, w) })
 	}
 	if err := saveFile(c.To, func(w io.Writer) error { return remote.Export(ctx, c.Session, c.Kernel, c.As, w) }); err != nil {
 		return err
@@ -342,13 +341,25 @@ func (c *notebookImportCmd) Run(ctx context.Context, parent *NotebookCmd, all *c
 	return nil
 }
 
-// saveFile writes a file completely or not at all. An existing file is replaced.
+// saveFile writes a file completely or not at all. An existing file is replaced. A device or a pipe, such as /dev/stdout, is
+// written in its place.
 func saveFile(to string, write func(io.Writer) error) error {
-	f, err := os.CreateTemp(filepath.Dir(to), ".cellhold-part-*")
+	if real, err := filepath.EvalSymlinks(to); err == nil {
+		to = real // otherwise the new file would replace the link
+	}
+	if info, err := os.Stat(to); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		f, err := os.OpenFile(to, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(write(f), f.Close())
+	}
+	part := filepath.Join(filepath.Dir(to), ".cellhold-part-"+rand.Text())
+	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666) // the umask of the user removes permissions
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // after success the file has another name
+	defer os.Remove(part) // after success the file has another name
 	err = write(f)
-	return errors.Join(err, f.Chmod(0o644), f.Close(), unless(err, func() error { return os.Rename(f.Name(), to) }))
+	return errors.Join(err, f.Close(), unless(err, func() error { return os.Rename(part, to) }))
 }

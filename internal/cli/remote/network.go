@@ -60,8 +60,7 @@ func (c *packageLockCmd) Run(ctx context.Context, parent *PackageCmd, all *conso
 	if out.JSON {
 		return out.Document(lockFile{lock})
 	}
-	_, err = io.WriteString(bytesTo(t, t.Out), lock)
-	return err
+	return shown(t, t.Out, func(w io.Writer) error { _, err := io.WriteString(w, lock); return err })
 }
 
 // lockFile is the JSON of a lock.
@@ -177,7 +176,7 @@ func (c *portRequestCmd) Run(ctx context.Context, parent *PortCmd, all *console.
 		return err
 	}
 	defer res.Body.Close()
-	if _, err := io.Copy(bytesTo(t, t.Out), res.Body); err != nil {
+	if err := shown(t, t.Out, func(w io.Writer) error { _, err := io.Copy(w, res.Body); return err }); err != nil {
 		return cellhold.Wrap(cellhold.Unavailable, err, "The answer of port %d is incomplete: the connection broke.", c.Port)
 	}
 	if res.StatusCode >= http.StatusBadRequest {

@@ -65,13 +65,13 @@ func (c *OnceCmd) print(out console.Printer, t *console.Terminal, r cellhold.Run
 		return out.Document(r)
 	}
 	p := newCellPrinter(t)
+	defer p.end()
 	err := errors.Join(printOutput(bytesTo(t, t.Out), r.Stdout), printOutput(bytesTo(t, t.Err), r.Stderr))
 	for _, o := range r.Outputs {
 		err = errors.Join(err, p.display(o.Data))
 	}
 	if r.Exception != nil {
-		_, failed := p.trace.WriteString(strings.Join(r.Exception.Traceback, "\n") + "\n")
-		err = errors.Join(err, failed)
+		err = errors.Join(err, p.trace.Block(strings.Join(r.Exception.Traceback, "\n")))
 	}
 	if r.Cause != "" {
 		err = errors.Join(err, p.note(r.Cause))

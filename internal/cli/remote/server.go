@@ -9,6 +9,8 @@ import (
 	"cellhold/internal/cli/console"
 	"errors"
 	"fmt"
+	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,20 +42,40 @@ func (f *serverFlags) connect(home string) (*client.Client, error) {
 	return NewClient(f.URL, f.Token, home)
 }
 
-// NewClient returns a client of the server at url. Without a token it uses the first token in the home, which is the
-// right one for a server on this machine.
-func NewClient(url, token, home string) (*client.Client, error) {
+// NewClient returns a client of the server at address. Without a token it uses the first token in the home, which is the
+// right one for a server on this machine. A server elsewhere never gets it.
+func NewClient(address, token, home string) (*client.Client, error) {
 	if token == "" {
-		text, err := os.ReadFile(filepath.Join(home, TokenFile))
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("token: %w", err)
-		}
-		for line := range strings.Lines(string(text)) {
-			if fields := strings.Fields(line); len(fields) == 2 && !strings.HasPrefix(line, "#") {
-				token = fields[1]
-				break
-			}
+		var err error
+		if token, err = homeToken(address, filepath.Join(home, TokenFile)); err != nil {
+			return nil, err
 		}
 	}
-	return client.New(client.Options{URL: url, Token: token})
+	return client.New(client.Options{URL: address, Token: token})
+}
+
+// homeToken returns the first token of a file, or "" if there is no file.
+func homeToken(address, file string) (string, error) {
+	if _, err := os.Lstat(file); errors.Is(err, os.ErrNotExist) {
+		return "", nil // the server can be open to everybody
+	}
+	if u, err := url.Parse(address); err == nil && u.Host != "" && !onThisMachine(u.Hostname()) {
+		return "", console.Usage(fmt.Errorf("server %s: there is no token for it, and the token in %s is for a server on this machine; set CELLHOLD_TOKEN, or use --token", u.Host, file))
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("token: %w", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Fields(line); len(fields) == 2 && !strings.HasPrefix(line, "#") {
+			return fields[1], nil
+		}
+	}
+	return "", nil
+}
+
+// onThisMachine reports whether a host of a URL is a loopback address. Other names of this machine cannot be trusted.
+func onThisMachine(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return err == nil && address.Unmap().IsLoopback() || strings.EqualFold(host, "localhost")
 }

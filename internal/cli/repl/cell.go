@@ -128,7 +128,7 @@ func (x *execution) event(ctx context.Context, e cellhold.Event) (done bool, err
 		}
 		return true, x.r.Printer.Done(c)
 	}
-	return false, x.r.Printer.Event(e)
+	return false, x.r.Printer.Event(ctx, e)
 }
 
 // ask shows a question of input(), and sends the answer of the user.

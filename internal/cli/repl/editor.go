@@ -40,6 +40,9 @@ func newEditor(r *REPL, h *history) *editor {
 	})
 	e.shell.History.Delete()
 	e.shell.History.Add("cellhold", h)
+	for _, name := range []string{"edit-command-line", "edit-and-execute-command", "vi-edit-command-line", "vi-edit-and-execute-command"} {
+		delete(e.shell.Keymap.Commands(), name) // they put the code into a file that other users can name first
+	}
 	e.shell.AcceptMultiline = e.accept
 	e.shell.Completer = e.complete
 	e.shell.PasteTransformer = func(text string) string { // terminals send Enter for the ends of lines

@@ -206,7 +206,7 @@ func (s *Settings) openParts(ctx context.Context, p *Parts, home, shared string,
 }
 
 // checkLimits refuses limits that the host cannot enforce, if they are required. The driver itself refuses them only for a
-// server that is root. A server that root started continues as a plain user, and its start did not accept fewer limits.
+// server that is root. A server that root started continues as a plain user, and its operator did not accept fewer limits.
 func (s *Settings) checkLimits(unenforced []string) error {
 	if !s.LimitsRequired || s.AcceptMissingLimits || len(unenforced) == 0 {
 		return nil

@@ -54,7 +54,7 @@ func (c *TopCmd) Run(ctx context.Context, all *console.Globals, t *console.Termi
 		}
 		var table strings.Builder
 		if err != nil {
-			fmt.Fprintf(&table, "cellhold: %v\n", console.Message(err))
+			fmt.Fprintf(&table, "cellhold: %s\n", console.Sentence(err))
 		} else if err := c.print(&table, list); err != nil {
 			return err
 		}
@@ -83,11 +83,11 @@ func (c *TopCmd) print(w io.Writer, list []cellhold.Session) error {
 		var kernels []string
 		queued := 0
 		for _, k := range s.Kernels {
-			kernels = append(kernels, console.Printable(string(k.ID))+" "+string(k.State))
+			kernels = append(kernels, console.Printable(string(k.ID))+" "+console.Printable(string(k.State)))
 			queued += k.Queued
 		}
 		user := cmp.Or(console.Printable(s.User), "-")
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%s\t%g\t%s\n", s.ID, user, s.State, cmp.Or(strings.Join(kernels, ", "), "-"), queued,
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%s\t%g\t%s\n", console.Printable(string(s.ID)), user, console.Printable(string(s.State)), cmp.Or(strings.Join(kernels, ", "), "-"), queued,
 			console.Size(s.Limits.Memory).Rounded(), s.Limits.CPU, s.Used.Local().Format(time.DateTime))
 	}
 	return table.Flush()

@@ -168,7 +168,7 @@ func (v *viewer) event(ctx context.Context, e cellhold.Event) error {
 			return err
 		}
 	}
-	return v.p.Event(e)
+	return v.p.Event(ctx, e)
 }
 
 // begin prints the code of a cell.

@@ -49,6 +49,8 @@ type limited struct {
 	refusal   string
 	refused   func(open int)
 	answering chan struct{}
+	mu        sync.Mutex // guards closed, and the beginning of an answer
+	closed    bool
 	writing   sync.WaitGroup
 }
 
@@ -72,12 +74,21 @@ func (l *limited) Accept() (net.Conn, error) {
 // Close closes the listener, and waits for the answers to refused connections.
 func (l *limited) Close() error {
 	err := l.Listener.Close()
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
 	l.writing.Wait()
 	return err
 }
 
 func (l *limited) refuse(c net.Conn) {
 	if l.refusal == "" {
+		c.Close()
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
 		c.Close()
 		return
 	}

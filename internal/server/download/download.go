@@ -27,9 +27,9 @@ func Serve(w http.ResponseWriter, r *http.Request, a *attachment.Attachment, fil
 		return err
 	}
 	defer content.close()
+	late := &lateHeader{ResponseWriter: w, before: w.Header().Clone()}
 	AsAttachment(w.Header(), path.Base(file))
 	w.Header().Set("ETag", `"`+content.info.Version+`"`)
-	late := &lateHeader{ResponseWriter: w}
 	http.ServeContent(late, r, "", content.info.Modified, content)
 	switch {
 	case content.err == nil:

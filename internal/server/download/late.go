@@ -1,12 +1,16 @@
 package download
 
-import "net/http"
+import (
+	"maps"
+	"net/http"
+)
 
 // lateHeader delays the header of a success until the first byte of the body. A file can be unreadable although its
 // attributes are readable, and http.ServeContent reads a part only after it has written the header.
 type lateHeader struct {
 	http.ResponseWriter
-	status int // of a success whose header is not written yet; 0 if there is none
+	before http.Header // the header without those of the file
+	status int         // of a success whose header is not written yet; 0 if there is none
 	sent   bool
 }
 
@@ -40,13 +44,12 @@ func (w *lateHeader) send() {
 // Unwrap returns the writer below, for http.ResponseController.
 func (w *lateHeader) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// withdraw removes the headers of a success, so that an error can be the answer. It reports whether that is possible.
+// withdraw restores the header from before, so that an error can be the answer. It reports whether that is possible.
 func (w *lateHeader) withdraw() bool {
 	if w.sent {
 		return false
 	}
-	for _, name := range []string{"Accept-Ranges", "Content-Disposition", "Content-Length", "Content-Range", "Content-Security-Policy", "Content-Type", "Etag", "Last-Modified"} {
-		w.Header().Del(name)
-	}
+	clear(w.Header())
+	maps.Copy(w.Header(), w.before)
 	return true
 }

@@ -21,7 +21,8 @@ const answerTime = 5 * time.Second
 
 // Limits of an answer. A terminal shows less.
 const (
-	maxAnswer     = 8 << 20 // bytes of the content of a kernel's message; larger answers are refused
+	maxAnswer     = 2 << 20 // bytes of the content of a kernel's message; larger answers are refused
+	maxElements   = 20000   // elements of the content: decoded, a megabyte of empty elements takes a hundred
 	maxMatches    = 1000
 	maxMatch      = 1 << 10   // bytes of one match; a longer one is left out
 	maxMatchBytes = 256 << 10 // bytes of all matches
@@ -30,6 +31,9 @@ const (
 	maxText       = 512 << 10 // bytes of one text of a description
 	maxIndent     = 200       // characters
 )
+
+// questions are the questions that are asked at the same time, by all callers. Each can need some megabytes.
+var questions = make(chan struct{}, 32)
 
 // Session is a session whose kernels can be asked. session.Session describes the methods.
 type Session interface {
@@ -45,6 +49,12 @@ func ask(ctx context.Context, s Session, k cellhold.KernelID, kind string, conte
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
+	select {
+	case questions <- struct{}{}:
+		defer func() { <-questions }()
+	case <-ctx.Done():
+		return cellhold.Errorf(cellhold.Unavailable, "%d questions to kernels are open, the limit of the server. Retry later.", cap(questions))
+	}
 	w, err := s.Wire(ctx, k, "")
 	if err != nil {
 		return late(ctx, k, err)
@@ -78,6 +88,8 @@ func askable(s cellhold.Session, id cellhold.KernelID) (cellhold.KernelID, error
 			return "", cellhold.Errorf(cellhold.Conflict, "Kernel %s is dead, so it cannot answer. Restart the kernel and retry.", k.ID)
 		case k.State == cellhold.KernelBusy || k.Queued > 0:
 			return "", cellhold.Errorf(cellhold.Conflict, "Kernel %s is busy with a cell, and answers only between cells. Retry when its cells are done, or interrupt the cell.", k.ID)
+		case k.State != cellhold.KernelIdle:
+			return "", cellhold.Errorf(cellhold.Conflict, "Kernel %s is %s, so it cannot answer. Retry when it is idle.", k.ID, k.State)
 		}
 		return k.ID, nil
 	}
@@ -112,6 +124,10 @@ func request(id, kind string, content any) session.Frame {
 // also all messages on iopub.
 func await(ctx context.Context, w session.Wire, id string) (json.RawMessage, error) {
 	for {
+		// Receive returns messages that wait also after the deadline, and a kernel can send without end.
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		f, err := w.Receive(ctx)
 		if err != nil {
 			return nil, err
@@ -131,6 +147,9 @@ func decode(k cellhold.KernelID, content json.RawMessage, out any) error {
 	if len(content) > maxAnswer {
 		return cellhold.Errorf(cellhold.Unavailable, "The answer of kernel %s has %d bytes; the limit is %d bytes. Ask about less code.", k, len(content), maxAnswer)
 	}
+	if elements(content) > maxElements {
+		return cellhold.Errorf(cellhold.Unavailable, "The answer of kernel %s has more than %d elements, the limit. Ask about less code.", k, maxElements)
+	}
 	var head struct {
 		Status string `json:"status"`
 		Text   string `json:"evalue"`
@@ -148,6 +167,22 @@ func decode(k cellhold.KernelID, content json.RawMessage, out any) error {
 		return invalid(k, err)
 	}
 	return nil
+}
+
+// elements returns the number of elements of JSON. It is exact for valid JSON without empty lists and objects.
+func elements(content []byte) (n int) {
+	quoted := false
+	for i := 0; i < len(content); i++ {
+		switch c := content[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case !quoted && (c == ',' || c == '[' || c == '{'):
+			n++
+		}
+	}
+	return n
 }
 
 func invalid(k cellhold.KernelID, err error) error {

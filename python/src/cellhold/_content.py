@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from pathlib import Path
@@ -45,10 +46,13 @@ class Source:
 
 
 class Partial:
-    """A file that appears with its whole content, or not at all."""
+    """A file that appears with its whole content, or not at all. A new one replaces no file: it raises FileExistsError."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, new: bool = False) -> None:
         self.path = Path(path)
+        self._new = new
+        if new and os.path.lexists(self.path):
+            raise FileExistsError(errno.EEXIST, "The file exists: give a path on this machine", str(self.path))
         self._part = self.path.with_name(f".{self.path.name}.part-{os.getpid()}")
         self._file: IO[bytes] | None = None
 
@@ -62,6 +66,8 @@ class Partial:
         """Gives the file its name, and returns the path."""
         self.write(b"")
         self.close()
+        if self._new:
+            open(self.path, "xb").close()  # it could have been made since then
         os.replace(self._part, self.path)
         return self.path
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from . import models
 from ._command import output_text
-from .outputs import Failure, Figure, Output, bundle, failure
+from .outputs import Failure, Figure, Output, bundle, failure, plain
 
 
 class RunView:
@@ -70,7 +70,7 @@ class RunView:
             return failure(raised.ename, raised.evalue, raised.traceback)
         if self.ok:
             return None
-        reason = self.data.error.detail if self.data.error else self.data.cause or self.stderr
+        reason = plain(self.data.error.detail if self.data.error else self.data.cause or self.stderr)
         return Failure(self.status, reason, f"{self.status}: {reason}".rstrip(": \n"))
 
     @property

@@ -9,6 +9,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from .outputs import plain
+
 if TYPE_CHECKING:
     from ._cell import CellView
     from ._command import CommandView
@@ -127,7 +129,7 @@ class CommandError(Error):
     kind = "command"
 
     def __init__(self, command: CommandView) -> None:
-        super().__init__(f"The command ended with {command.ending}.\n{command.stderr[-2000:]}".rstrip())
+        super().__init__(f"The command ended with {command.ending}.\n{plain(command.stderr)[-2000:]}".rstrip())
         self.command = command
 
 

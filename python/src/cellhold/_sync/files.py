@@ -102,11 +102,11 @@ class Files:
     ) -> Path:
         """Downloads a file to this machine, completely or not at all, and returns its path there.
 
-        Without local it gets the same name in the current folder. on_progress is called with the bytes received and
-        the size in bytes.
+        Without local it gets the same name in the current folder, and replaces no file: untrusted code can have chosen
+        the name. on_progress is called with the bytes received and the size in bytes. Raises FileExistsError.
         """
         name = os.fsdecode(path_bytes(path) or b"").rsplit("/", 1)[-1]
-        target = Partial(local if local is not None else name)
+        target = Partial(local if local is not None else name, new=local is None)
         try:
             for piece, size, total in self._pieces(op.DOWNLOAD_FILE, _query(path=path)):
                 _sys.blocking(target.write, piece)

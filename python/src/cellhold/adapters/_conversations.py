@@ -8,11 +8,14 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
+from typing import TypeVar
 
 from .._sync.cell import Cell
 from .._sync.session import Session
-from ..errors import Error, NotFoundError
+from ..errors import Error, InvalidError, NotFoundError
 from ._answer import MAX_TEXT, Answer, answer_of
+
+T = TypeVar("T")
 
 _ENDED = (
     "The session of this conversation had ended. This is a new one: earlier variables, files and packages are gone."
@@ -36,6 +39,7 @@ class Conversations:
         timeout: float | None = None,
         max_text: int = MAX_TEXT,
         max_conversations: int = 50,
+        shared: bool = False,
     ) -> None:
         """Describes the sessions. No request is sent.
 
@@ -45,15 +49,33 @@ class Conversations:
             timeout: seconds after which a cell is interrupted. Default: that of the server
             max_text: maximum characters of a text for the model; its head and its tail are kept
             max_conversations: above this number, the session that was not used for the longest time ends
+            shared: let all runs of a framework without an id of a conversation share one session. Without it, their
+                tools raise InvalidError. Set it only if all these runs are of one person: code can read what other
+                runs of its session left
         """
         self._make = make
         self._timeout = timeout
         self.max_text = max_text
         self._most = max_conversations
+        self._shared = shared
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}  # the last used one is at the end
         self._closed = False
         self._threads = ThreadPoolExecutor(max_conversations, thread_name_prefix="cellhold")
+
+    def named(self, id: object, remedy: str) -> str:
+        """Returns the name of the conversation with the id of a framework, such as 0 or "ann".
+
+        Raises InvalidError for None and for "", unless shared is set. remedy says how a run gets an id.
+        """
+        if id is not None and id != "":
+            return str(id)
+        if self._shared:
+            return ""
+        raise InvalidError(
+            "The run has no id of a conversation, so its code could read the variables and files of other people. "
+            f"{remedy}. If all runs are of one person, use Conversations(shared=True)."
+        )
 
     def run(self, code: str, conversation: str = "") -> Answer:
         """Runs code in the session of a conversation, and returns what a model can read of it.
@@ -75,9 +97,24 @@ class Conversations:
             raise
 
     def session(self, conversation: str = "") -> Session:
-        """Returns the session of a conversation, for files, packages and commands. It is created at its first use."""
+        """Returns the session of a conversation, for files, packages and commands. It is created at its first use.
+
+        `use` is safer with several conversations: above max_conversations, the returned session can end.
+        """
         with self._using(conversation) as entry:
             return entry.session
+
+    def use(self, act: Callable[[Session], T], conversation: str = "") -> T:
+        """Calls act with the session of a conversation, which max_conversations does not end during the call.
+
+        If the server has ended the session, act is called once more, with a new session. So act must raise
+        NotFoundError only if it had no effect. If the session still exists, the error is that of something else, such
+        as a file, and this method raises it.
+        """
+        try:
+            return self._use(act, conversation)
+        except _Gone:
+            return self._use(act, conversation, last=True)
 
     def end(self, conversation: str = "") -> None:
         """Ends the session of a conversation. If there is none, nothing happens."""
@@ -133,25 +170,35 @@ class Conversations:
 
     def _attempt(self, code: str, conversation: str, call: _Call, note: str) -> Answer:
         with self._using(conversation) as entry:
+            entry.session.open()
             try:
-                entry.session.open()
                 cell = entry.session.submit(code, timeout=self._timeout)
             except NotFoundError as error:
-                self._forget(conversation, entry)
-                if note:  # a new session is gone too, so another one would not help
+                if note or not self._forget(conversation, entry):  # another new session would not help
                     raise
                 raise _Gone from error
             try:
                 call.runs(cell)
                 cell.wait()
             except NotFoundError:
-                self._forget(conversation, entry)
+                if not self._forget(conversation, entry):
+                    raise
                 return Answer(_LOST, failed=True)
             except BaseException as error:
                 if not isinstance(error, Exception):  # such as Ctrl-C
                     call.cancel()
                 raise
             return answer_of(cell, note, self.max_text)
+
+    def _use(self, act: Callable[[Session], T], conversation: str, last: bool = False) -> T:
+        with self._using(conversation) as entry:
+            entry.session.open()
+            try:
+                return act(entry.session)
+            except NotFoundError as error:
+                if last or not self._forget(conversation, entry):
+                    raise
+                raise _Gone from error
 
     @contextlib.contextmanager
     def _using(self, conversation: str) -> Iterator[_Entry]:
@@ -171,19 +218,31 @@ class Conversations:
         finally:
             with self._lock:
                 entry.uses -= 1
+                unused = entry.gone and entry.uses == 0
+            if unused:
+                with contextlib.suppress(Error):
+                    entry.close()
 
     def _surplus(self) -> list[_Entry]:
         """Removes and returns the entries above the limit that nothing uses. The caller must hold the lock."""
         idle = [key for key, entry in self._entries.items() if entry.uses == 0]
         return [self._entries.pop(key) for key in idle[: max(0, len(self._entries) - self._most)]]
 
-    def _forget(self, conversation: str, entry: _Entry) -> None:
-        """Removes a session that the server does not have any more."""
+    def _forget(self, conversation: str, entry: _Entry) -> bool:
+        """Removes a session if the server does not have it any more. Returns False if the session still exists.
+
+        The last call that uses the entry closes it: a call in another thread can still wait for its answer.
+        """
+        try:
+            entry.session.info()
+            return False
+        except NotFoundError:
+            pass
         with self._lock:
-            if self._entries.get(conversation) is entry:
+            entry.gone = True
+            if self._entries.get(conversation) is entry:  # another call can have replaced it
                 del self._entries[conversation]
-        with contextlib.suppress(Error):
-            entry.close()
+        return True
 
 
 class _Gone(Exception):
@@ -196,6 +255,7 @@ class _Entry:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.uses = 0
+        self.gone = False  # the server has ended the session
 
     def close(self) -> None:
         """Ends the session and closes its connections. Raises Error, unless the server has ended it already."""

@@ -17,20 +17,21 @@ from ._conversations import Conversations
 def code_tool(conversations: Conversations, name: str = "run_code", description: str = DESCRIPTION) -> FunctionTool:
     """Returns a tool that runs Python for an agent. Its result has the text and the figures.
 
-    Each AgentSession has its own session here: `agent.run(question, session=agent.create_session())`. Runs without
-    one share a session.
+    Each AgentSession has its own session here: `agent.run(question, session=agent.create_session())`.
 
     Args:
         conversations: the sessions, which the caller ends
         name: name of the tool for the model
         description: text that explains the tool to the model
 
-    The tool raises cellhold.Error if the server refuses the code or cannot be reached.
+    The tool raises cellhold.Error if the server refuses the code or cannot be reached, and InvalidError if a run has no
+    AgentSession, unless the Conversations are shared.
     """
 
     async def run(code: Annotated[str, Field(description=CODE)], context: FunctionInvocationContext) -> list[Content]:
-        conversation = context.session.session_id if context.session else ""
-        answer = await conversations.arun(code, conversation)
+        id = None if context.session is None else context.session.session_id
+        name = conversations.named(id, "Run the agent with session=agent.create_session()")
+        answer = await conversations.arun(code, name)
         return [
             Content.from_text(answer.text),
             *(Content.from_data(image.data, image.mime) for image in answer.images),

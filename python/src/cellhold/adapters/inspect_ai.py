@@ -28,7 +28,7 @@ from .._async.commands import AsyncCommand
 from .._async.session import AsyncSession
 from .._command import output_bytes
 from ..errors import ConflictError, DeniedError, Error, ExhaustedError, InvalidError, NotFoundError, UnavailableError
-from ._answer import answer_of
+from ._answer import answer_of, visible
 
 USER = "user"
 """The user of sandboxes."""
@@ -118,6 +118,9 @@ class CellholdSandboxEnvironment(SandboxEnvironment):
     ) -> ExecResult[str]:
         """Runs a command, and returns its exit status and its output. Bytes that are not UTF-8 become U+FFFD.
 
+        A model can read the output, so colours, control characters and characters that people cannot see are removed.
+        Each stream has at most the size of Inspect AI, 10 MiB by default. read_file returns exact bytes.
+
         Args:
             cmd: the program and its arguments
             input: standard input
@@ -203,17 +206,20 @@ def _path(path: str) -> str:
 
 
 async def _output(done: AsyncCommand, name: Literal["stdout", "stderr"]) -> str:
-    """Returns a whole output of a command, from its events if it is long. Raises OutputLimitExceededError."""
+    """Returns a whole output of a command as visible text. A long one is read from its events.
+
+    Raises OutputLimitExceededError.
+    """
     output = done.data.stdout if name == "stdout" else done.data.stderr
     most = SandboxEnvironmentLimits.MAX_EXEC_OUTPUT_SIZE
     content = output_bytes(output)
     if len(content) + (output.omitted or 0) > most:
         raise OutputLimitExceededError(
-            SandboxEnvironmentLimits.MAX_EXEC_OUTPUT_SIZE_STR, content[:most].decode("utf-8", "replace")
+            SandboxEnvironmentLimits.MAX_EXEC_OUTPUT_SIZE_STR, visible(content[:most].decode("utf-8", "replace"))
         )
     if output.omitted:
         content = b"".join([event.bytes async for event in done.events() if event.name == name])
-    return content.decode("utf-8", "replace")
+    return visible(content.decode("utf-8", "replace"))
 
 
 @tool

@@ -11,6 +11,9 @@ from pydantic import BaseModel, Field
 from ._answer import CODE, DESCRIPTION, Answer
 from ._conversations import Conversations
 
+REMEDY = 'Call the agent with the config {"configurable": {"thread_id": "ann"}}'
+"""How a run gets a thread."""
+
 
 class Code(BaseModel):
     """The argument of the tool."""
@@ -21,31 +24,32 @@ class Code(BaseModel):
 def code_tool(conversations: Conversations, name: str = "run_code", description: str = DESCRIPTION) -> BaseTool:
     """Returns a tool that runs Python for an agent.
 
-    Each thread of LangGraph has its own session: `{"configurable": {"thread_id": "ann"}}`. Runs without a thread share
-    one session. The message of the tool has the text and the figures; its artifact is the Answer.
+    Each thread of LangGraph has its own session: `{"configurable": {"thread_id": "ann"}}`. The message of the tool has
+    the text and the figures; its artifact is the Answer.
 
     Args:
         conversations: the sessions, which the caller ends
         name: name of the tool for the model
         description: text that explains the tool to the model
 
-    The tool raises cellhold.Error if the server refuses the code or cannot be reached.
+    The tool raises cellhold.Error if the server refuses the code or cannot be reached, and InvalidError if a run has no
+    thread, unless the Conversations are shared.
     """
 
     def run(code: str, config: RunnableConfig) -> tuple[list[dict[str, Any]], Answer]:
-        return _content(conversations.run(code, thread_of(config)))
+        return _content(conversations.run(code, conversations.named(thread_of(config), REMEDY)))
 
     async def arun(code: str, config: RunnableConfig) -> tuple[list[dict[str, Any]], Answer]:
-        return _content(await conversations.arun(code, thread_of(config)))
+        return _content(await conversations.arun(code, conversations.named(thread_of(config), REMEDY)))
 
     return StructuredTool.from_function(
         run, arun, name=name, description=description, args_schema=Code, response_format="content_and_artifact"
     )
 
 
-def thread_of(config: RunnableConfig) -> str:
-    """Returns the id of the thread of a run, or "" if it has none."""
-    return str((config.get("configurable") or {}).get("thread_id") or "")
+def thread_of(config: RunnableConfig) -> object:
+    """Returns the id of the thread of a run, or None if it has none."""
+    return (config.get("configurable") or {}).get("thread_id")
 
 
 def _content(answer: Answer) -> tuple[list[dict[str, Any]], Answer]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import uuid
 
 from llama_index.core.base.llms.types import ImageBlock, TextBlock
 from llama_index.core.tools.tool_spec.base import BaseToolSpec
 
 from ._answer import Answer
 from ._conversations import Conversations
+
+_REMEDY = 'Use CodeToolSpec(conversations, "ann"), or give no name for a session of its own'
 
 
 class CodeToolSpec(BaseToolSpec):
@@ -19,15 +22,18 @@ class CodeToolSpec(BaseToolSpec):
 
     spec_functions = [("run_code", "arun_code")]
 
-    def __init__(self, conversations: Conversations, conversation: str = "") -> None:
+    def __init__(self, conversations: Conversations, conversation: str | None = None) -> None:
         """Describes the tool. No request is sent.
 
         Args:
             conversations: the sessions, which the caller ends
-            conversation: name of the conversation. Specs with the same name share a session
+            conversation: name of the conversation. Specs with the same name share a session. Default: a new name, so
+                the spec has a session of its own
+
+        Raises InvalidError if the name is empty.
         """
         self._conversations = conversations
-        self._conversation = conversation
+        self._conversation = uuid.uuid4().hex if conversation is None else conversations.named(conversation, _REMEDY)
 
     def run_code(self, code: str) -> list[TextBlock | ImageBlock]:
         """Run Python in a Jupyter kernel that keeps variables between calls. Use it to compute, analyse data and draw.

@@ -20,28 +20,32 @@ _SCHEMA = {
 }
 
 
-def group_of(context: ToolContext[Any]) -> str:
-    """Returns the group_id of the run's RunConfig, which links the runs of one conversation, or ""."""
-    return str(getattr(context.run_config, "group_id", None) or "")
+_REMEDY = 'Run the agent with run_config=RunConfig(group_id="ann"), or give code_tool the argument conversation'
+
+
+def group_of(context: ToolContext[Any]) -> str | None:
+    """Returns the group_id of the run's RunConfig, which links the runs of one conversation, or None."""
+    return getattr(context.run_config, "group_id", None)
 
 
 def code_tool(
     conversations: Conversations,
     name: str = "run_code",
     description: str = DESCRIPTION,
-    conversation: Callable[[ToolContext[Any]], str] = group_of,
+    conversation: Callable[[ToolContext[Any]], object] = group_of,
 ) -> FunctionTool:
     """Returns a tool that runs Python for an agent. Its output has the text and the figures.
 
-    Each conversation has its own session. Runs without a group_id share one session.
+    Each conversation has its own session.
 
     Args:
         conversations: the sessions, which the caller ends
         name: name of the tool for the model
         description: text that explains the tool to the model
-        conversation: returns the name of the conversation of a call. Default: `RunConfig(group_id=…)`
+        conversation: returns the id of the conversation of a call. Default: `RunConfig(group_id=…)`
 
-    The tool raises cellhold.Error if the server refuses the code or cannot be reached.
+    The tool raises cellhold.Error if the server refuses the code or cannot be reached, and InvalidError if the id is
+    None or "", unless the Conversations are shared.
     """
 
     async def run(context: ToolContext[Any], arguments: str) -> list[ToolOutputText | ToolOutputImage] | str:
@@ -51,7 +55,7 @@ def code_tool(
             code = None
         if not isinstance(code, str):
             return 'Invalid arguments: use a JSON object with the text "code".'
-        answer = await conversations.arun(code, conversation(context))
+        answer = await conversations.arun(code, conversations.named(conversation(context), _REMEDY))
         return [ToolOutputText(text=answer.text), *(ToolOutputImage(image_url=image.url) for image in answer.images)]
 
     return FunctionTool(name=name, description=description, params_json_schema=_SCHEMA, on_invoke_tool=run)

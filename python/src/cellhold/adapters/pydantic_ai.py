@@ -33,7 +33,8 @@ def code_toolset(
             context: the run
             code: Python source code
         """
-        answer = await conversations.arun(code, context.conversation_id or "")
+        name = conversations.named(context.conversation_id, 'Run the agent with conversation_id="ann"')
+        answer = await conversations.arun(code, name)
         return [answer.text, *(BinaryContent(image.data, media_type=image.mime) for image in answer.images)]
 
     return FunctionToolset([Tool(run, name=name, description=description)], id=f"cellhold-{name}")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import io
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any
 
 import PIL.Image
@@ -14,10 +18,24 @@ from smolagents.remote_executors import RemotePythonExecutor
 from smolagents.utils import AgentError
 
 from .._sync.session import Session
-from ._answer import MAX_TEXT, Image, answer_of, capped, visible
+from ._answer import MAX_IMAGES, MAX_TEXT, Image, answer_of, capped, visible
 
-_MAX_PIXELS = 50_000_000
-"""Maximum pixels of a figure: a small file can have an image that fills the memory."""
+MAX_PIXELS = 50_000_000
+"""Maximum pixels of the images of a step or a final answer. A small file can have an image that fills the memory."""
+
+_MAX_EXPONENT = 1000
+"""Maximum exponent of a Decimal. The conversion of a larger one to an integer can fill the memory."""
+
+_COLLECTIONS: dict[str, Callable[[list[Any]], Any]] = {"frozenset": frozenset, "set": set, "tuple": tuple}
+
+_SCALARS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "bytes": lambda value: base64.b64decode(value["data"], validate=True),
+    "complex": lambda value: complex(value["real"], value["imag"]),
+    "date": lambda value: date.fromisoformat(value["data"]),
+    "datetime": lambda value: datetime.fromisoformat(value["data"]),
+    "time": lambda value: time.fromisoformat(value["data"]),
+    "timedelta": lambda value: timedelta(seconds=value["total_seconds"]),
+}
 
 
 class SandboxExecutor(RemotePythonExecutor):
@@ -45,7 +63,8 @@ class SandboxExecutor(RemotePythonExecutor):
             max_text: maximum characters of a text for the model; its head and its tail are kept
             logger: the log of smolagents
 
-        Values come back from the sandbox as JSON, never as pickles: a pickle of untrusted code could run code here.
+        A final answer comes back from the sandbox as JSON, never as a pickle, which could run code here. It can have
+        numbers, texts, bytes, lists, tuples, sets, dicts, dates, times, Decimals, and images of Pillow.
         """
         super().__init__(list(additional_imports), logger or AgentLogger(level=LogLevel.ERROR), allow_pickle=False)
         self.session = session or Session()
@@ -62,7 +81,7 @@ class SandboxExecutor(RemotePythonExecutor):
         """
         cell = self.session.run(code, timeout=self._timeout, raise_on_error=False)
         answer = answer_of(cell, most=self._max_text)
-        self._figures += answer.images
+        self._figures = [*self._figures, *answer.images][-MAX_IMAGES:]  # without the callback, nothing takes them
         printed = capped(visible(cell.stdout + cell.stderr), self._max_text, "Print less.")
         if cell.error and cell.error.name == self.FINAL_ANSWER_EXCEPTION:
             return CodeOutput(output=self._final(cell.error.value), logs=printed, is_final_answer=True)
@@ -78,11 +97,15 @@ class SandboxExecutor(RemotePythonExecutor):
         return additional_imports
 
     def show_figures(self, step: Any, agent: Any = None) -> None:
-        """A step callback of the agent: shows the figures of the step to the model as images."""
+        """A step callback of the agent: shows the last 8 figures of the step to the model as images.
+
+        Images above 50 million pixels, counted over the step, are left out.
+        """
         if not isinstance(step, ActionStep):
             return
         figures, self._figures = self._figures, []
-        opened = [image for image in map(_opened, figures) if image]
+        values = _Values()
+        opened = [image for image in map(values.opened, figures) if image]
         step.observations_images = (step.observations_images or []) + opened or None
 
     def cleanup(self) -> None:
@@ -92,19 +115,77 @@ class SandboxExecutor(RemotePythonExecutor):
     def _final(self, value: str) -> Any:
         """Returns a final answer. Untrusted code wrote its JSON, so any mistake in it is an error of the code."""
         try:
-            return self._deserialize_final_answer(value, allow_pickle=False)
+            prefix, _, text = value.partition(":")
+            if prefix != "safe":
+                raise _Refused("The final answer is not JSON. Call final_answer with the value.")
+            return _Values().decoded(json.loads(text))
+        except _Refused as error:
+            raise AgentError(str(error), self.logger) from error
         except Exception as error:
             reason = f"The final answer cannot be read ({type(error).__name__}). Give a shorter or simpler value."
             raise AgentError(reason, self.logger) from error
 
 
-def _opened(image: Image) -> PIL.Image.Image | None:
-    """Returns an image of Pillow, or None if the file is damaged or too large."""
-    try:
-        opened = PIL.Image.open(io.BytesIO(image.data), formats=("PNG", "JPEG"))
-        if opened.width * opened.height > _MAX_PIXELS:
+class _Refused(Exception):
+    """The value of a final answer is not read. The text is for the model."""
+
+
+class _Values:
+    """Reads the values of one step, with limits: untrusted code wrote them.
+
+    The decoders of smolagents are not used. They make arrays of any size, and images of all formats of Pillow, one of
+    which starts Ghostscript.
+    """
+
+    def __init__(self) -> None:
+        self._pixels = MAX_PIXELS
+
+    def decoded(self, value: Any) -> Any:
+        """Returns the value for its JSON. Raises _Refused for other types, and many classes for damaged values."""
+        if isinstance(value, list):
+            return [self.decoded(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if "__type__" not in value:
+            return {key: self.decoded(item) for key, item in value.items()}
+        kind = str(value["__type__"])
+        if kind in _SCALARS:
+            return _SCALARS[kind](value)
+        if kind in _COLLECTIONS:
+            return _COLLECTIONS[kind](self.decoded(value["data"]))
+        if kind == "dict_with_complex_keys":
+            return dict(self.decoded(value["data"]))
+        if kind == "Decimal":
+            return _decimal(value["data"])
+        if kind == "PIL.Image":
+            return self._image(value["data"])
+        raise _Refused(
+            f"The final answer has a value of the type {visible(kind)[:40]!r}, which is not read. Give numbers, texts, "
+            "lists and dicts: an array as array.tolist(), a path as str(path), an object as a dict."
+        )
+
+    def opened(self, image: Image) -> PIL.Image.Image | None:
+        """Returns an image of Pillow, or None if the file is damaged or too large."""
+        try:
+            opened = PIL.Image.open(io.BytesIO(image.data), formats=("PNG", "JPEG"))
+            pixels = opened.width * opened.height
+            if pixels > self._pixels:
+                return None
+            self._pixels -= pixels
+            opened.load()
+            return opened
+        except Exception:  # Pillow raises many classes for damaged files
             return None
-        opened.load()
-        return opened
-    except Exception:  # Pillow raises many classes for damaged files
-        return None
+
+    def _image(self, data: str) -> PIL.Image.Image:
+        image = self.opened(Image(base64.b64decode(data, validate=True), "image/png"))
+        if image is None:
+            raise _Refused(f"The final answer has an image that is no PNG, or above {MAX_PIXELS} pixels in all.")
+        return image
+
+
+def _decimal(text: str) -> Decimal:
+    number = Decimal(text)
+    if abs(number.adjusted()) > _MAX_EXPONENT:
+        raise _Refused(f"The final answer has a Decimal with an exponent above {_MAX_EXPONENT}. Give a smaller number.")
+    return number
