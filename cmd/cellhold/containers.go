@@ -51,16 +51,8 @@ func (c *healthCmd) Run(ctx context.Context, t *console.Terminal) error {
 	return err
 }
 
-// dropped reports whether becomePlain of an earlier program of this process gave up the rights of root. It removes the
-// mark of this, so later calls return false.
-func dropped() bool {
-	_, set := os.LookupEnv(container.Mark)
-	_ = os.Unsetenv(container.Mark) // fails only for names that no variable can have
-	return set
-}
-
-// becomePlain gives up the rights of root, and all capabilities of another user, if --drop-to asks for it. It returns only if there is nothing to give up, or
-// with an error.
+// becomePlain gives up the rights of root, and all capabilities of another user, if --drop-to asks for it. It returns only
+// if there is nothing to give up, or with an error.
 func (c *serveCmd) becomePlain(all *console.Globals, t *console.Terminal) error {
 	if c.DropTo == (container.User{}) {
 		return nil
