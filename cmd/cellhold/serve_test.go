@@ -2,26 +2,11 @@ package main
 
 import (
 	"net"
-	"os"
 	"strings"
 	"testing"
 
-	"cellhold/internal/cli/container"
 	"cellhold/internal/server"
 )
-
-func TestTheMarkOfADropIsReadOnce(t *testing.T) {
-	t.Setenv(container.Mark, "1")
-	if first, second := dropped(), dropped(); !first || second {
-		t.Errorf("got %t and then %t, want true and false", first, second)
-	}
-	if _, set := os.LookupEnv(container.Mark); set {
-		t.Error("child processes get the mark, want that they do not")
-	}
-	if strings.HasPrefix(container.Mark, envPrefix) {
-		t.Errorf("%s looks like a setting", container.Mark)
-	}
-}
 
 // Only in a container the gateway can be the host. Elsewhere it is a router, through which other machines connect.
 func TestTheGatewayIsTrustedInContainersOnly(t *testing.T) {
