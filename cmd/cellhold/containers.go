@@ -51,8 +51,8 @@ func (c *healthCmd) Run(ctx context.Context, t *console.Terminal) error {
 	return err
 }
 
-// becomePlain gives up the rights of root, and all capabilities of another user, if --drop-to asks for it. It returns only if there is nothing to give up, or
-// with an error.
+// becomePlain gives up the rights of root, and all capabilities of another user, if --drop-to asks for it. It returns only
+// if there is nothing to give up, or with an error.
 func (c *serveCmd) becomePlain(all *console.Globals, t *console.Terminal) error {
 	if c.DropTo == (container.User{}) {
 		return nil
