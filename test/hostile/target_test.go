@@ -151,21 +151,21 @@ func (x *target) attack(t *testing.T, id cellhold.SessionID, name string, replac
 	return results(t, x.MustRun(t, id, strings.NewReplacer(replace...).Replace(program(t, name))))
 }
 
-// command runs the code of an attack as a command.
-func (x *target) command(t *testing.T, id cellhold.SessionID, name string) map[string]string {
+// command runs the code of an attack as a command. If the command ends otherwise than with the status 0, the results are nil.
+func (x *target) command(t *testing.T, id cellhold.SessionID, name string, args ...string) (map[string]string, cellhold.Command) {
 	t.Helper()
 	path := "/workspace/" + name + ".py"
 	if _, err := x.WriteFile(t.Context(), id, path, strings.NewReader(program(t, name)), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	c, err := x.RunCommand(t.Context(), id, client.Run{Args: []string{"python3", "-W", "ignore", "-S", path}})
+	c, err := x.RunCommand(t.Context(), id, client.Run{Args: append([]string{"python3", "-W", "ignore", "-S", path}, args...)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if c.Status != cellhold.CommandOK {
-		t.Fatalf("the command ended with %s: %s", c.Status, c.Stderr.Text)
+		return nil, c
 	}
-	return results(t, c.Stdout.Text)
+	return results(t, c.Stdout.Text), c
 }
 
 func results(t *testing.T, text string) map[string]string {

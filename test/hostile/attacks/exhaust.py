@@ -1,4 +1,4 @@
-# Takes each limited thing until an error. A result names the error of the end.
+# Takes one limited thing until an error, whose name is the result. The argument names the thing.
 import select, threading, time
 def until_error(step, most):
     kept = []
@@ -14,11 +14,12 @@ def until_error(step, most):
                 try: os.close(x) if isinstance(x, int) else x.close()
                 except Exception: pass
     return ended
-attempt("descriptors", until_error(lambda: os.open("/dev/null", os.O_RDONLY), 2000000))
-attempt("sockets", until_error(lambda: socket.socket(socket.AF_UNIX), 2000000))
-attempt("epoll", until_error(lambda: select.epoll(), 2000000))
-attempt("terminals", until_error(lambda: os.open("/dev/ptmx", os.O_RDWR), 100000))
-attempt("inotify", until_error(lambda: (lambda fd: call(fd) or fd)(libc.inotify_init1(0)), 2000000))
+steps = {}
+steps["descriptors"] = until_error(lambda: os.open("/dev/null", os.O_RDONLY), 2000000)
+steps["sockets"] = until_error(lambda: socket.socket(socket.AF_UNIX), 2000000)
+steps["epoll"] = until_error(lambda: select.epoll(), 2000000)
+steps["terminals"] = until_error(lambda: os.open("/dev/ptmx", os.O_RDWR), 100000)
+steps["inotify"] = until_error(lambda: (lambda fd: call(fd) or fd)(libc.inotify_init1(0)), 2000000)
 def threads():
     stop, all = threading.Event(), []
     try:
@@ -28,7 +29,7 @@ def threads():
     finally:
         stop.set()
         for t in all: t.join()
-attempt("threads", threads)
+steps["threads"] = threads
 def processes():
     pids = []
     try:
@@ -41,5 +42,6 @@ def processes():
     finally:
         for pid in pids: os.kill(pid, signal.SIGKILL)
         for pid in pids: os.waitpid(pid, 0)
-attempt("processes", processes)
+steps["processes"] = processes
+attempt(sys.argv[1], steps[sys.argv[1]])
 report()
