@@ -21,7 +21,7 @@ func TestEachAttackAndFaultIsListedOnceInOrder(t *testing.T) {
 }
 
 func TestEachAttackAndFaultHasTestsOrSaysWhatIsOpen(t *testing.T) {
-	for _, x := range append(append([]item{}, attacks...), faults...) {
+	for _, x := range items() {
 		if x.Title == "" || x.Expect == "" || len(x.Tests) == 0 && x.Open == "" {
 			t.Errorf("%s: got %+v, want a title, an expected result, and tests or the open part", x.ID, x)
 		}
@@ -30,7 +30,7 @@ func TestEachAttackAndFaultHasTestsOrSaysWhatIsOpen(t *testing.T) {
 
 // TestEachNamedTestExists fails when a test gets another name, or moves.
 func TestEachNamedTestExists(t *testing.T) {
-	for pkg, tests := range byPackage(append(append([]item{}, attacks...), faults...)) {
+	for pkg, tests := range byPackage(items()) {
 		there, err := declaredTests("../../" + pkg)
 		if err != nil {
 			t.Error(err)
@@ -80,7 +80,7 @@ func TestAVerdictIsThatOfTheWorstTest(t *testing.T) {
 
 func TestAPageShowsOpenItemsBeforeTheTables(t *testing.T) {
 	results := map[string]result{}
-	for _, x := range append(append([]item{}, attacks...), faults...) {
+	for _, x := range items() {
 		for _, name := range x.Tests {
 			results[name] = "pass"
 		}

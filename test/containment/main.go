@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // item is one attack or one fault.
@@ -21,6 +22,9 @@ type item struct {
 	Open   string   // what no test shows; empty if the tests show all
 }
 
+// items returns the attacks and the faults.
+func items() []item { return slices.Concat(attacks, faults) }
+
 func main() {
 	out := flag.String("out", "build/containment", "folder for the page")
 	flag.Parse()
@@ -31,7 +35,7 @@ func main() {
 }
 
 func run(out string) error {
-	results, err := runTests(append(append([]item{}, attacks...), faults...))
+	results, err := runTests(items())
 	if err != nil {
 		return err
 	}

@@ -84,7 +84,7 @@ func judge(x item, tests map[string]result) string {
 	return held
 }
 
-func (p page) all() []verdict { return append(append([]verdict{}, p.Attacks...), p.Faults...) }
+func (p page) all() []verdict { return slices.Concat(p.Attacks, p.Faults) }
 
 func (p page) failed() bool {
 	for _, v := range p.all() {
